@@ -1,0 +1,1 @@
+//! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
