@@ -1,1 +1,3 @@
 //! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
+
+pub mod store;
