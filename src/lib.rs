@@ -1,3 +1,5 @@
 //! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
 
+pub mod crypto;
+pub mod format;
 pub mod store;

@@ -1,0 +1,89 @@
+//! Derivation of the keys of a file and of a domain.
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::{Aead, DataKey, MacKey, SecretKey, SumKey};
+
+/// What a data key must reproduce: AES-GCM-SIV alone would let one ciphertext open under two keys.
+pub type Commitment = [u8; 32];
+
+struct Derivation(Hkdf<Sha256>);
+
+impl Derivation {
+    fn new(salt: &[&[u8]], secret: &[u8; 32]) -> Self {
+        Self(Hkdf::new(Some(&salt.concat()), secret))
+    }
+
+    fn bytes(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        self.0.expand(purpose.as_bytes(), &mut *out).expect("32 bytes are within the limit of RFC 5869");
+        out
+    }
+
+    fn key(&self, purpose: &str) -> SecretKey {
+        SecretKey::new(&self.bytes(purpose))
+    }
+}
+
+/// The keys of one file, all derived from its data key, its file id and its volume id.
+#[derive(Debug)]
+pub struct FileKeys {
+    /// Seals blocks.
+    pub content: Aead,
+    /// Seals the seal.
+    pub seal: Aead,
+    /// Key of the sums in the seal.
+    pub sum: SumKey,
+    /// Authenticates the key slots.
+    pub header: MacKey,
+    /// Seals names and values of extended attributes.
+    pub xattr: Aead,
+    /// What the key slot must say.
+    pub commitment: Commitment,
+}
+
+impl FileKeys {
+    /// Derives the keys of the file `file_id` of the volume `volume_id`.
+    pub fn derive(data_key: &DataKey, volume_id: &[u8; 16], file_id: &[u8; 16]) -> Self {
+        let derivation = Derivation::new(&[volume_id, file_id], data_key.expose());
+        Self {
+            content: Aead::new(&derivation.key("kmsfs v1 content")),
+            seal: Aead::new(&derivation.key("kmsfs v1 seal")),
+            sum: SumKey::new(&derivation.key("kmsfs v1 sum")),
+            header: MacKey::new(&derivation.key("kmsfs v1 header")),
+            xattr: Aead::new(&derivation.key("kmsfs v1 xattr")),
+            commitment: *derivation.bytes("kmsfs v1 commitment"),
+        }
+    }
+}
+
+/// The keys of one domain, all derived from its wrapped secret.
+#[derive(Debug)]
+pub struct DomainKeys {
+    /// Encrypts names, deterministically within a directory.
+    pub name: Aead,
+    /// Encrypts symbolic link targets.
+    pub symlink: Aead,
+    /// Encrypts extended attributes of what has no data key: directories, symbolic links, special files.
+    pub xattr: Aead,
+    /// Authenticates directory ids, the domain record and, in the root domain, superblock and sessions.
+    pub mac: MacKey,
+    /// Authenticates the journal; only the root domain's is used.
+    pub journal: MacKey,
+}
+
+impl DomainKeys {
+    /// Derives the keys of the domain `domain_id` of the volume `volume_id`.
+    pub fn derive(secret: &SecretKey, volume_id: &[u8; 16], domain_id: &[u8; 16]) -> Self {
+        let derivation = Derivation::new(&[volume_id, domain_id], secret.expose());
+        Self {
+            name: Aead::new(&derivation.key("kmsfs v1 name")),
+            symlink: Aead::new(&derivation.key("kmsfs v1 symlink")),
+            xattr: Aead::new(&derivation.key("kmsfs v1 domain xattr")),
+            mac: MacKey::new(&derivation.key("kmsfs v1 domain mac")),
+            journal: MacKey::new(&derivation.key("kmsfs v1 journal")),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Domain records: `.kmsfs/keys/<domain>` (format.md, "Domain record").
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{DomainId, FormatError, VolumeId, check_crc, layout, put_crc, reserved};
+
+/// Length of a domain record in bytes.
+pub const DOMAIN_RECORD_LEN: usize = 4096;
+/// The most keys that a domain record names.
+pub const MAX_DOMAIN_KEYS: usize = 8;
+const WHAT: &str = "domain record";
+const VERSION: u16 = 1;
+const KEYS_AT: usize = 96;
+const MAC_AT: usize = 4032;
+const KEY_HEAD_LEN: usize = 24;
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Layout {
+    magic: [u8; 8],
+    version: U16,
+    key_count: u8,
+    zero: u8,
+    epoch: U32,
+    volume_id: VolumeId,
+    domain_id: DomainId,
+    generation: U64,
+    commitment: [u8; 32],
+    time: U64,
+}
+
+/// A KMS key of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyReference {
+    /// How headers name it.
+    pub key_id: [u8; 16],
+    /// The key's ARN.
+    pub arn: String,
+    /// The domain's secret, wrapped under it; empty for a key that only opens headers not rewrapped yet.
+    pub wrapped_secret: Vec<u8>,
+}
+
+/// What a domain is: its KMS keys and its wrapped secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainRecord {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The domain.
+    pub domain_id: DomainId,
+    /// Counts the writes of the record.
+    pub generation: u64,
+    /// Raised by every rewrap: a header of a lower epoch has not been rewrapped.
+    pub epoch: u32,
+    /// Seconds since 1970 of the last write.
+    pub time: u64,
+    /// What the secret must reproduce.
+    pub commitment: [u8; 32],
+    /// The keys; the first one wraps new data keys.
+    pub keys: Vec<KeyReference>,
+    /// HMAC under the domain's MAC key.
+    pub mac: [u8; 32],
+}
+
+impl DomainRecord {
+    /// Reads 4096 bytes. The MAC is not checked: that needs the secret.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything but a well-formed record.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() != DOMAIN_RECORD_LEN {
+            return Err(FormatError::Short(WHAT));
+        }
+        let layout: &Layout = layout(bytes, WHAT)?;
+        if &layout.magic != b"KMSFSDOM" {
+            return Err(FormatError::Magic(WHAT));
+        }
+        if layout.version.get() != VERSION {
+            return Err(FormatError::Version(WHAT, layout.version.get()));
+        }
+        check_crc(bytes, WHAT)?;
+        reserved(&[layout.zero], WHAT)?;
+        reserved(&bytes[MAC_AT + 32..DOMAIN_RECORD_LEN - 4], WHAT)?;
+        let mut mac = [0; 32];
+        mac.copy_from_slice(&bytes[MAC_AT..MAC_AT + 32]);
+        Ok(Self {
+            volume_id: layout.volume_id,
+            domain_id: layout.domain_id,
+            generation: layout.generation.get(),
+            epoch: layout.epoch.get(),
+            time: layout.time.get(),
+            commitment: layout.commitment,
+            keys: parse_keys(&bytes[KEYS_AT..MAC_AT], layout.key_count)?,
+            mac,
+        })
+    }
+
+    /// The stored form, with the MAC as it stands in `self`.
+    ///
+    /// # Errors
+    /// [`FormatError::Field`] if there is no key, too many, or they do not fit.
+    pub fn encode(&self) -> Result<[u8; DOMAIN_RECORD_LEN], FormatError> {
+        if self.keys.is_empty() || self.keys.len() > MAX_DOMAIN_KEYS {
+            return Err(FormatError::Field(WHAT, "number of keys"));
+        }
+        let layout = Layout {
+            magic: *b"KMSFSDOM",
+            version: VERSION.into(),
+            key_count: self.keys.len() as u8,
+            zero: 0,
+            epoch: self.epoch.into(),
+            volume_id: self.volume_id,
+            domain_id: self.domain_id,
+            generation: self.generation.into(),
+            commitment: self.commitment,
+            time: self.time.into(),
+        };
+        let mut out = [0; DOMAIN_RECORD_LEN];
+        out[..KEYS_AT].copy_from_slice(layout.as_bytes());
+        encode_keys(&self.keys, &mut out[KEYS_AT..MAC_AT])?;
+        out[MAC_AT..MAC_AT + 32].copy_from_slice(&self.mac);
+        put_crc(&mut out);
+        Ok(out)
+    }
+
+    /// The bytes that the MAC covers.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn mac_input(&self) -> Result<[u8; MAC_AT], FormatError> {
+        let mut out = [0; MAC_AT];
+        out.copy_from_slice(&self.encode()?[..MAC_AT]);
+        Ok(out)
+    }
+}
+
+fn parse_keys(mut bytes: &[u8], count: u8) -> Result<Vec<KeyReference>, FormatError> {
+    if count == 0 || usize::from(count) > MAX_DOMAIN_KEYS {
+        return Err(FormatError::Field(WHAT, "number of keys"));
+    }
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let (head, rest) =
+            bytes.split_first_chunk::<KEY_HEAD_LEN>().ok_or(FormatError::Field(WHAT, "keys"))?;
+        reserved(&head[4..8], WHAT)?;
+        let arn_len = usize::from(u16::from_le_bytes([head[0], head[1]]));
+        let secret_len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+        let arn = rest.get(..arn_len).ok_or(FormatError::Field(WHAT, "key length"))?;
+        let wrapped_secret = rest
+            .get(arn_len..arn_len + secret_len)
+            .ok_or(FormatError::Field(WHAT, "secret length"))?
+            .to_vec();
+        let arn = std::str::from_utf8(arn).map_err(|_| FormatError::Field(WHAT, "key ARN"))?.to_owned();
+        let mut key_id = [0; 16];
+        key_id.copy_from_slice(&head[8..]);
+        keys.push(KeyReference { key_id, arn, wrapped_secret });
+        bytes = &rest[arn_len + secret_len..];
+    }
+    reserved(bytes, WHAT)?;
+    Ok(keys)
+}
+
+fn encode_keys(keys: &[KeyReference], mut out: &mut [u8]) -> Result<(), FormatError> {
+    for key in keys {
+        let (arn, secret) = (key.arn.as_bytes(), key.wrapped_secret.as_slice());
+        let needed = KEY_HEAD_LEN + arn.len() + secret.len();
+        if needed > out.len() {
+            return Err(FormatError::Field(WHAT, "keys (longer than the record)"));
+        }
+        let (place, rest) = out.split_at_mut(needed);
+        place[..2].copy_from_slice(&(arn.len() as u16).to_le_bytes());
+        place[2..4].copy_from_slice(&(secret.len() as u16).to_le_bytes());
+        place[8..KEY_HEAD_LEN].copy_from_slice(&key.key_id);
+        place[KEY_HEAD_LEN..KEY_HEAD_LEN + arn.len()].copy_from_slice(arn);
+        place[KEY_HEAD_LEN + arn.len()..].copy_from_slice(secret);
+        out = rest;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = KeyReference> {
+        (any::<[u8; 16]>(), "[a-z:/-]{1,90}", vec(any::<u8>(), 0..300))
+            .prop_map(|(key_id, arn, wrapped_secret)| KeyReference { key_id, arn, wrapped_secret })
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(keys in vec(key(), 1..MAX_DOMAIN_KEYS), epoch: u32, at in 0usize..DOMAIN_RECORD_LEN) {
+            let record = DomainRecord {
+                volume_id: VolumeId([1; 16]),
+                domain_id: DomainId([2; 16]),
+                generation: 3,
+                epoch,
+                time: 4,
+                commitment: [5; 32],
+                keys,
+                mac: [6; 32],
+            };
+            let mut bytes = record.encode().unwrap();
+            prop_assert_eq!(DomainRecord::parse(&bytes).unwrap(), record);
+            bytes[at] ^= 4;
+            prop_assert!(DomainRecord::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn parse_is_total(mut bytes in vec(any::<u8>(), DOMAIN_RECORD_LEN)) {
+            bytes[..12].copy_from_slice(b"KMSFSDOM\x01\0\x03\0");
+            put_crc(&mut bytes);
+            let _ = DomainRecord::parse(&bytes);
+        }
+    }
+}
