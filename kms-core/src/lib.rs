@@ -1,1 +1,12 @@
 //! A key management service with the semantics of AWS KMS, as a library.
+//!
+//! # Layers, from the top; a module uses only what stands below it
+//! - [`client`]: the trait [`client::KeyService`], what callers program against.
+//! - [`model`]: ids, names, states, requests and responses; types that cannot hold an illegal value.
+//! - [`error`]: [`KmsError`], a variant per AWS exception, with the messages of AWS.
+
+pub mod client;
+pub mod error;
+pub mod model;
+
+pub use error::KmsError;

@@ -1,0 +1,95 @@
+//! The service as its callers see it.
+
+use crate::error::KmsError;
+use crate::model::*;
+
+macro_rules! key_service {
+    ($($(#[$doc:meta])* $method:ident($request:ident) -> $response:ident;)+) => {
+        /// A key management service with the semantics of AWS KMS: one method per operation of the API.
+        ///
+        /// Implemented by the in-process service and by clients of a remote one. Every method is synchronous; a remote
+        /// client hides its runtime. A refusal is a [`KmsError`] with the code and message of AWS.
+        pub trait KeyService: Send + Sync {
+            $(
+                $(#[$doc])*
+                fn $method(&self, caller: &Caller, request: &$request) -> Result<$response, KmsError>;
+            )+
+
+            /// [`Self::generate_data_key`] for many requests: one answer for each, in order.
+            ///
+            /// A remote client may send them together; this default sends one after the other.
+            fn generate_data_keys(
+                &self,
+                caller: &Caller,
+                requests: &[GenerateDataKeyRequest],
+            ) -> Vec<Result<GenerateDataKeyResponse, KmsError>> {
+                requests.iter().map(|request| self.generate_data_key(caller, request)).collect()
+            }
+
+            /// [`Self::decrypt`] for many requests: one answer for each, in order.
+            fn decrypt_many(
+                &self,
+                caller: &Caller,
+                requests: &[DecryptRequest],
+            ) -> Vec<Result<DecryptResponse, KmsError>> {
+                requests.iter().map(|request| self.decrypt(caller, request)).collect()
+            }
+        }
+    };
+}
+
+key_service! {
+    /// Creates a key.
+    create_key(CreateKeyRequest) -> CreateKeyResponse;
+    /// Describes a key, in every state.
+    describe_key(DescribeKeyRequest) -> DescribeKeyResponse;
+    /// Lists keys in the order of their ids.
+    list_keys(ListKeysRequest) -> ListKeysResponse;
+    /// Changes the description of a key.
+    update_key_description(UpdateKeyDescriptionRequest) -> UpdateKeyDescriptionResponse;
+    /// Makes a key usable.
+    enable_key(EnableKeyRequest) -> EnableKeyResponse;
+    /// Makes a key unusable, until it is enabled again.
+    disable_key(DisableKeyRequest) -> DisableKeyResponse;
+    /// Makes a key unusable, and deletes it after a waiting period.
+    schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
+    /// Ends the waiting period; the key comes back disabled.
+    cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+    /// Creates an alias.
+    create_alias(CreateAliasRequest) -> CreateAliasResponse;
+    /// Points an alias at another key.
+    update_alias(UpdateAliasRequest) -> UpdateAliasResponse;
+    /// Deletes an alias.
+    delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;
+    /// Lists aliases in the order of their names.
+    list_aliases(ListAliasesRequest) -> ListAliasesResponse;
+    /// Encrypts up to 4096 bytes.
+    encrypt(EncryptRequest) -> EncryptResponse;
+    /// Decrypts what [`Self::encrypt`] or [`Self::generate_data_key`] made.
+    decrypt(DecryptRequest) -> DecryptResponse;
+    /// Decrypts and encrypts again without the plaintext leaving the service.
+    re_encrypt(ReEncryptRequest) -> ReEncryptResponse;
+    /// Makes a data key and wraps it.
+    generate_data_key(GenerateDataKeyRequest) -> GenerateDataKeyResponse;
+    /// Makes a data key and returns only its wrapped form.
+    generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
+        -> GenerateDataKeyWithoutPlaintextResponse;
+    /// Makes random bytes.
+    generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    /// Turns automatic rotation on.
+    enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
+    /// Turns automatic rotation off.
+    disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
+    /// Tells whether and when a key rotates.
+    get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
+    /// Lists the rotations of a key.
+    list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
+    /// Rotates a key now.
+    rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
+    /// Returns the public key and the token for an import.
+    get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
+    /// Brings key material.
+    import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
+    /// Deletes imported key material.
+    delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+}

@@ -1,0 +1,57 @@
+//! What `DescribeKey` tells about a key.
+
+use super::{
+    AccountId, EncryptionAlgorithm, ExpirationModel, KeyArn, KeyId, KeyManager, KeySpec, KeyState, KeyUsage,
+    MaterialId, Origin, Timestamp,
+};
+
+/// The description of a KMS key, with the members of the AWS shape that apply.
+///
+/// `CustomerMasterKeySpec` of the wire is [`KeyMetadata::key_spec`] again, and `Enabled` is
+/// [`KeyMetadata::enabled`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMetadata {
+    /// The account that owns the key.
+    pub account_id: AccountId,
+    /// The id.
+    pub key_id: KeyId,
+    /// The ARN.
+    pub arn: KeyArn,
+    /// When the key was created.
+    pub creation_date: Timestamp,
+    /// What the customer wrote about it.
+    pub description: String,
+    /// What it may be used for.
+    pub key_usage: KeyUsage,
+    /// Where it is in its life.
+    pub key_state: KeyState,
+    /// When it will be deleted, in [`KeyState::PendingDeletion`].
+    pub deletion_date: Option<Timestamp>,
+    /// When the imported material expires.
+    pub valid_to: Option<Timestamp>,
+    /// Where the material comes from.
+    pub origin: Origin,
+    /// The custom key store that holds the material.
+    pub custom_key_store_id: Option<String>,
+    /// Whether the imported material expires.
+    pub expiration_model: Option<ExpirationModel>,
+    /// Who manages the key.
+    pub key_manager: KeyManager,
+    /// The kind of key material.
+    pub key_spec: KeySpec,
+    /// The encryption algorithms, for a key that encrypts.
+    pub encryption_algorithms: Vec<EncryptionAlgorithm>,
+    /// Whether the key may have replicas in other Regions.
+    pub multi_region: bool,
+    /// The waiting period of a multi-Region primary that waits for its replicas.
+    pub pending_deletion_window_in_days: Option<u32>,
+    /// The material that encrypts now; symmetric keys only.
+    pub current_key_material_id: Option<MaterialId>,
+}
+
+impl KeyMetadata {
+    /// Whether the key can be used in cryptographic operations.
+    pub fn enabled(&self) -> bool {
+        self.key_state == KeyState::Enabled
+    }
+}

@@ -1,0 +1,41 @@
+//! Types that cannot hold an illegal value: ids, names, states, requests and responses.
+
+/// Serializes a type as its text, for stored records.
+macro_rules! text_serde {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+mod alias;
+mod caller;
+mod context;
+mod enums;
+mod ids;
+mod key_ref;
+mod metadata;
+mod requests;
+mod secret;
+mod time;
+
+pub use alias::AliasName;
+pub use caller::{Caller, Principal};
+pub use context::EncryptionContext;
+pub use enums::*;
+pub use ids::{AccountId, KeyArn, KeyId, MaterialId, Realm, Region};
+pub use key_ref::{KeyRef, KeyTarget};
+pub use metadata::KeyMetadata;
+pub use requests::*;
+pub use secret::{CiphertextBlob, Plaintext};
+pub use time::{Clock, MILLIS_PER_DAY, SystemClock, TestClock, Timestamp};

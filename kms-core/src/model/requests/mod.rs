@@ -1,0 +1,25 @@
+//! Requests and responses, one pair per operation, named as in the API.
+//!
+//! Members have the names of the AWS shapes in snake case. Numbers that the service has to range-check keep the
+//! width of the API, so that the refusal can show what was sent. `key_id` in a response is the key's ARN, as in AWS.
+
+mod aliases;
+mod crypto;
+mod import;
+mod keys;
+mod rotation;
+
+pub use aliases::*;
+pub use crypto::*;
+pub use import::*;
+pub use keys::*;
+pub use rotation::*;
+
+/// The paging members of a `List*` request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The most entries to return.
+    pub limit: Option<i32>,
+    /// The `next_marker` of the page before.
+    pub marker: Option<String>,
+}
