@@ -1,0 +1,92 @@
+//! Data keys over the key management service.
+//!
+//! The file layer asks a [`FileKeyProvider`] for the keys of a file and never sees a KMS key: the provider
+//! makes data keys ahead, remembers unwrapped ones for a limited time, and fences the files of a domain
+//! whose KMS key can no longer be used.
+
+use std::sync::Arc;
+
+use kms_core::KmsError;
+
+use crate::crypto::FileKeys;
+use crate::format::{DomainId, FileId, FormatError, Identity, KeySlot};
+use crate::store::StoreError;
+
+/// The keys of a file that does not exist yet.
+#[derive(Debug)]
+pub struct NewFileKeys {
+    /// Its identity: the file id is part of the encryption context of the wrap.
+    pub identity: Identity,
+    /// Its first key slot, authenticated.
+    pub slot: KeySlot,
+    /// Its keys.
+    pub keys: Arc<FileKeys>,
+}
+
+/// Where the file layer gets the keys of files from.
+pub trait FileKeyProvider: Send + Sync {
+    /// The identity, key slot and keys for a new file in `domain`.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the domain's KMS key cannot be used.
+    fn new_file(&self, domain: DomainId) -> Result<NewFileKeys, KeyError>;
+
+    /// Unwraps the data key of a file from its key slots: of the sound ones the highest generation that
+    /// unwraps, reproduces its commitment and carries the right MAC. Remembered for a limited time.
+    ///
+    /// # Errors
+    /// [`KeyError`] that says whether the key is unusable or the header was tampered with.
+    fn unwrap(&self, identity: &Identity, slots: &[Option<KeySlot>; 2]) -> Result<Arc<FileKeys>, KeyError>;
+
+    /// Whether the keys of `domain` may be used now. Cheap: asked at every read and write.
+    ///
+    /// # Errors
+    /// [`KeyError::Unusable`] once the domain's KMS key was seen to be disabled, deleted or out of reach for
+    /// longer than the grace time.
+    fn check_usable(&self, domain: DomainId) -> Result<(), KeyError>;
+}
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The KMS key exists but may not be used: disabled, pending deletion or import, deleted.
+    #[error("the KMS key {key} cannot be used: {source}")]
+    Unusable {
+        /// The key's ARN.
+        key: String,
+        /// What the service said.
+        source: KmsError,
+    },
+    /// The service refuses the caller.
+    #[error("the use of the KMS key {key} is refused: {source}")]
+    Denied {
+        /// The key's ARN.
+        key: String,
+        /// What the service said.
+        source: KmsError,
+    },
+    /// The service cannot be reached or failed; trying again may help.
+    #[error("the key management service failed: {0}")]
+    Service(KmsError),
+    /// The wrapped data key of this file does not open, or opens to another key than the header says.
+    #[error("file {file}: the wrapped data key is not the one that was written")]
+    Tampered {
+        /// The file.
+        file: FileId,
+    },
+    /// No such domain in this volume.
+    #[error("domain {0} is not known in this volume")]
+    UnknownDomain(DomainId),
+    /// The domain's record is damaged or was tampered with.
+    #[error("domain {domain}: the record is not the one that was written")]
+    DomainTampered {
+        /// The domain.
+        domain: DomainId,
+    },
+    /// A stored structure is malformed.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The backing directory failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
