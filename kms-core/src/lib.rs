@@ -8,5 +8,7 @@
 pub mod client;
 pub mod error;
 pub mod model;
+pub mod seal;
+pub mod store;
 
 pub use error::KmsError;
