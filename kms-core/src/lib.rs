@@ -5,7 +5,9 @@
 //! - [`model`]: ids, names, states, requests and responses; types that cannot hold an illegal value.
 //! - [`error`]: [`KmsError`], a variant per AWS exception, with the messages of AWS.
 
+pub mod blob;
 pub mod client;
+pub mod custody;
 pub mod error;
 pub mod model;
 pub mod seal;
