@@ -9,8 +9,10 @@ pub mod blob;
 pub mod client;
 pub mod custody;
 pub mod error;
+pub mod import;
 pub mod model;
 pub mod seal;
+pub mod service;
 pub mod store;
 
 pub use error::KmsError;

@@ -28,6 +28,7 @@ fn key() -> KeyRecord {
         key_usage: KeyUsage::EncryptDecrypt,
         origin: Origin::AwsKms,
         key_manager: KeyManager::Customer,
+        managing_service: None,
         description: "d".into(),
         creation_date: Timestamp::from_millis(1),
         enabled: true,

@@ -23,6 +23,8 @@ pub struct KeyRecord {
     pub origin: Origin,
     /// Who manages the key.
     pub key_manager: KeyManager,
+    /// The service whose AWS managed key this is.
+    pub managing_service: Option<String>,
     /// What the customer wrote about it.
     pub description: String,
     /// When it was created.
