@@ -10,6 +10,7 @@ pub mod client;
 pub mod custody;
 pub mod error;
 pub mod import;
+pub mod keystore;
 pub mod model;
 pub mod seal;
 pub mod service;
