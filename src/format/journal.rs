@@ -4,8 +4,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    BlockIndex, ENTRY_LEN, Entry, FileId, FormatError, Lsn, PAGE, SessionNumber, VolumeId, check_crc, layout,
-    put_crc, reserved,
+    BlockIndex, ENTRY_LEN, Entry, FileId, FormatError, Lsn, PAGE, SEAL_CIPHER_LEN, SealFrame, SessionNumber,
+    VolumeId, check_crc, layout, put_crc, reserved,
 };
 
 /// The most records of a chunk.
@@ -21,6 +21,10 @@ const RECORD_LEN: usize = 64;
 const RECORDS_AT: usize = PAGE - MAX_CHUNK_RECORDS * RECORD_LEN;
 const CHUNK_USED: usize = 48;
 const MAC_AT: usize = 32;
+const SEAL_HEAD: u8 = 6;
+const SEAL_TAIL: u8 = 8;
+/// Bytes of a seal's ciphertext in the first of its two places.
+const SEAL_SPLIT: usize = 16;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -171,15 +175,8 @@ pub enum RecordBody {
         /// Number of blocks.
         count: u64,
     },
-    /// The seal of the state that the records up to here lead to.
-    Seal {
-        /// Its generation.
-        generation: u64,
-        /// Index of the payload page with the seal's 512 bytes.
-        page: u16,
-        /// Which eighth of the payload page.
-        slot: u8,
-    },
+    /// The seal of the state that the chunk leads to; takes two places.
+    Seal(SealFrame),
     /// Everything up to this chunk is in place and durable for this file.
     Retire {
         /// The last chunk that is not to be replayed.
@@ -286,11 +283,14 @@ impl Record {
                 layout.place = block.0.into();
                 layout.number = (*count).into();
             }
-            RecordBody::Seal { generation, page, slot } => {
-                layout.kind = 6;
-                layout.flags = *slot;
-                layout.page = (*page).into();
-                layout.number = (*generation).into();
+            RecordBody::Seal(frame) => {
+                layout.kind = SEAL_HEAD;
+                layout.place = frame.generation.into();
+                layout.entry[..4].copy_from_slice(&frame.session.0.to_le_bytes());
+                layout.entry[4..16].copy_from_slice(&frame.nonce);
+                layout.entry[16..].copy_from_slice(&frame.tag);
+                layout.size.as_mut_bytes().copy_from_slice(&frame.cipher[..8]);
+                layout.number.as_mut_bytes().copy_from_slice(&frame.cipher[8..SEAL_SPLIT]);
             }
             RecordBody::Retire { lsn } => {
                 layout.kind = 7;
@@ -300,7 +300,39 @@ impl Record {
         layout
     }
 
-    fn parse(layout: &RecordLayout, pages: u16) -> Result<Self, FormatError> {
+    /// The second place of a record that takes two.
+    fn second_layout(&self) -> Option<RecordLayout> {
+        let RecordBody::Seal(frame) = &self.body else { return None };
+        let mut layout = RecordLayout::new(SEAL_TAIL, self.file_ref);
+        let cipher = &frame.cipher[SEAL_SPLIT..];
+        layout.place.as_mut_bytes().copy_from_slice(&cipher[..8]);
+        layout.size.as_mut_bytes().copy_from_slice(&cipher[8..16]);
+        layout.entry.copy_from_slice(&cipher[16..]);
+        Some(layout)
+    }
+
+    /// Number of 64-byte places that the record takes in a chunk.
+    pub fn places(&self) -> usize {
+        if matches!(self.body, RecordBody::Seal(_)) { 2 } else { 1 }
+    }
+
+    fn parse_seal(head: &RecordLayout, tail: &RecordLayout) -> SealFrame {
+        let (mut nonce, mut tag, mut cipher) = ([0; 12], [0; 16], [0; SEAL_CIPHER_LEN]);
+        let [a, b, c, d] = [head.entry[0], head.entry[1], head.entry[2], head.entry[3]];
+        nonce.copy_from_slice(&head.entry[4..16]);
+        tag.copy_from_slice(&head.entry[16..]);
+        cipher[..8].copy_from_slice(head.size.as_bytes());
+        cipher[8..SEAL_SPLIT].copy_from_slice(head.number.as_bytes());
+        cipher[SEAL_SPLIT..SEAL_SPLIT + 8].copy_from_slice(tail.place.as_bytes());
+        cipher[SEAL_SPLIT + 8..SEAL_SPLIT + 16].copy_from_slice(tail.size.as_bytes());
+        cipher[SEAL_SPLIT + 16..].copy_from_slice(&tail.entry);
+        let session = SessionNumber(u32::from_le_bytes([a, b, c, d]));
+        SealFrame { session, generation: head.place.get(), nonce, cipher, tag }
+    }
+
+    /// Reads the record at the beginning of `layouts`, which is not empty.
+    fn parse(layouts: &[RecordLayout], pages: u16) -> Result<Self, FormatError> {
+        let layout = &layouts[0];
         let page = layout.page.get();
         let in_payload =
             |page: u16| if page < pages { Ok(page) } else { Err(FormatError::Field(RECORD, "payload page")) };
@@ -320,16 +352,17 @@ impl Record {
             }
             4 => RecordBody::Size { size },
             5 => RecordBody::Punch { block, count: layout.number.get() },
-            6 if layout.flags < 8 => RecordBody::Seal {
-                generation: layout.number.get(),
-                page: in_payload(page)?,
-                slot: layout.flags,
-            },
+            SEAL_HEAD => {
+                let tail = layouts.get(1).ok_or(FormatError::Field(RECORD, "seal"))?;
+                RecordBody::Seal(Self::parse_seal(layout, tail))
+            }
             7 => RecordBody::Retire { lsn: Lsn(layout.number.get()) },
             _ => return Err(FormatError::Field(RECORD, "type")),
         };
         let record = Self { file_ref: layout.file_ref.get(), body };
-        if record.layout().as_bytes() != layout.as_bytes() {
+        let same = record.layout().as_bytes() == layout.as_bytes()
+            && record.second_layout().is_none_or(|tail| tail.as_bytes() == layouts[1].as_bytes());
+        if !same {
             return Err(FormatError::Field(RECORD, "reserved bytes"));
         }
         Ok(record)
@@ -394,10 +427,13 @@ impl ChunkHeader {
         reserved(&page[CHUNK_USED..RECORDS_AT], CHUNK)?;
         let (used, rest) = page[RECORDS_AT..].split_at(count * RECORD_LEN);
         reserved(rest, CHUNK)?;
-        let records = used
-            .chunks_exact(RECORD_LEN)
-            .map(|bytes| Record::parse(layout(bytes, RECORD)?, pages))
-            .collect::<Result<_, _>>()?;
+        let layouts = <[RecordLayout]>::ref_from_bytes(used).map_err(|_| FormatError::Short(RECORD))?;
+        let (mut records, mut at) = (Vec::new(), 0);
+        while at < layouts.len() {
+            let record = Record::parse(&layouts[at..], pages)?;
+            at += record.places();
+            records.push(record);
+        }
         Ok(Self {
             lsn: Lsn(chunk.lsn.get()),
             session: SessionNumber(chunk.session.get()),
@@ -412,14 +448,15 @@ impl ChunkHeader {
     /// # Errors
     /// [`FormatError::Field`] for more than [`MAX_CHUNK_RECORDS`] records or [`MAX_CHUNK_PAGES`] pages.
     pub fn encode(&self) -> Result<[u8; PAGE], FormatError> {
-        if self.records.len() > MAX_CHUNK_RECORDS || usize::from(self.page_count) > MAX_CHUNK_PAGES {
+        let places: usize = self.records.iter().map(Record::places).sum();
+        if places > MAX_CHUNK_RECORDS || usize::from(self.page_count) > MAX_CHUNK_PAGES {
             return Err(FormatError::Field(CHUNK, "counts"));
         }
         let layout = ChunkLayout {
             magic: *b"KJCHUNK1",
             lsn: self.lsn.0.into(),
             session: self.session.0.into(),
-            record_count: (self.records.len() as u16).into(),
+            record_count: (places as u16).into(),
             page_count: self.page_count.into(),
             bytes: ((1 + u32::from(self.page_count)) * PAGE as u32).into(),
             flags: U32::ZERO,
@@ -427,8 +464,9 @@ impl ChunkHeader {
         };
         let mut out = [0; PAGE];
         out[..CHUNK_USED].copy_from_slice(layout.as_bytes());
-        for (place, record) in out[RECORDS_AT..].chunks_exact_mut(RECORD_LEN).zip(&self.records) {
-            place.copy_from_slice(record.layout().as_bytes());
+        let layouts = self.records.iter().flat_map(|record| [Some(record.layout()), record.second_layout()]);
+        for (place, layout) in out[RECORDS_AT..].chunks_exact_mut(RECORD_LEN).zip(layouts.flatten()) {
+            place.copy_from_slice(layout.as_bytes());
         }
         Ok(out)
     }
@@ -469,29 +507,27 @@ mod tests {
                     handle
                 })
             ),
-            place.prop_map(|(block, entry, page, size)| RecordBody::Image {
-                block,
-                entry,
-                page,
-                size
-            }),
+            place.prop_map(|(block, entry, page, size)| RecordBody::Image { block, entry, page, size }),
             (any::<u64>(), proptest::option::of((entry(), 0u16..4)))
                 .prop_map(|(size, tail)| RecordBody::Cut { size, tail }),
             any::<u64>().prop_map(|size| RecordBody::Size { size }),
             (any::<u64>(), any::<u64>())
                 .prop_map(|(block, count)| RecordBody::Punch { block: BlockIndex(block), count }),
-            (any::<u64>(), 0u16..4, 0u8..8).prop_map(|(generation, page, slot)| RecordBody::Seal {
-                generation,
-                page,
-                slot
-            }),
+            (any::<u64>(), any::<u32>(), any::<[u8; 12]>(), any::<[u8; 16]>(), any::<[u8; 32]>()).prop_map(
+                |(generation, session, nonce, tag, half)| {
+                    let mut cipher = [1; SEAL_CIPHER_LEN];
+                    cipher[8..40].copy_from_slice(&half);
+                    let session = SessionNumber(session);
+                    RecordBody::Seal(SealFrame { session, generation, nonce, cipher, tag })
+                }
+            ),
             any::<u64>().prop_map(|lsn| RecordBody::Retire { lsn: Lsn(lsn) }),
         ]
     }
 
     proptest! {
         #[test]
-        fn chunk_round_trip(bodies in vec((any::<u32>(), body()), 0..=MAX_CHUNK_RECORDS), lsn: u64) {
+        fn chunk_round_trip(bodies in vec((any::<u32>(), body()), 0..=MAX_CHUNK_RECORDS / 2), lsn: u64) {
             let records = bodies.into_iter().map(|(file_ref, body)| Record { file_ref, body }).collect();
             let header = ChunkHeader {
                 lsn: Lsn(lsn),

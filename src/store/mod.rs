@@ -5,9 +5,11 @@
 //! system calls), the memory store, and the simulated store that knows which bytes a power cut may
 //! take. No path longer than one name crosses this trait, and no symbolic link is ever followed.
 
+#[cfg(test)]
+mod contract;
 mod error;
-pub mod memory;
 pub mod posix;
+mod sys;
 
 use std::any::Any;
 use std::ffi::OsStr;
