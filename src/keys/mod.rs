@@ -11,6 +11,7 @@ pub(crate) mod fake;
 mod pool;
 mod record;
 mod ring;
+mod shared;
 mod slot;
 #[cfg(test)]
 mod tests;

@@ -15,14 +15,12 @@ use super::cache::{FileKeyCache, Unwrapped};
 use super::domain::Domain;
 use super::pool::Bell;
 use super::record::{self, KEYS_DIR, NewDomain};
+use super::shared::Shared;
 use super::wrapper::{Wrapper, parse_key};
 use super::{FileKeyProvider, KeyError, NewFileKeys, SlotRewrap, slot};
 use crate::crypto::{DomainKeys, FileKeys, random};
 use crate::format::{DomainId, DomainRecord, Identity, KeySlot, Superblock, VolumeId};
 use crate::store::NodeRef;
-
-/// Data keys asked of the service in one call.
-const MAKE_BATCH: usize = 16;
 
 /// Milliseconds that only grow; replaced in tests.
 pub(super) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -75,17 +73,6 @@ pub struct DomainSummary {
 pub struct KeyRing {
     shared: Arc<Shared>,
     maker: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Shared {
-    wrapper: Wrapper,
-    keys_dir: NodeRef,
-    root: DomainId,
-    domains: RwLock<HashMap<DomainId, Arc<Domain>>>,
-    cache: FileKeyCache,
-    options: KeyRingOptions,
-    clock: Clock,
-    bell: Bell,
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -157,7 +144,7 @@ impl KeyRing {
             clock,
             bell: Bell::default(),
         });
-        let record = record::read(&shared.keys_dir, root)?;
+        let record = record::read(&*shared.keys_dir, root)?;
         shared.domains.write().insert(root, Arc::new(Domain::closed(record)));
         shared.domain(root)?.open(&shared.wrapper, shared.now())?;
         shared.reload()?;
@@ -190,7 +177,8 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`] if the domain is not known or its secret does not open.
     pub fn domain_keys(&self, id: DomainId) -> Result<Arc<DomainKeys>, KeyError> {
-        Ok(self.shared.open(&self.shared.domain(id)?)?.1)
+        let domain = self.shared.domain(id)?;
+        Ok(self.shared.open(&domain)?.1)
     }
 
     /// The domains whose id begins with `tag`.
@@ -302,7 +290,7 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`] if the domain is not known or does not open.
     pub fn needs_rewrap(&self, identity: &Identity, slots: &[Option<KeySlot>; 2]) -> Result<bool, KeyError> {
-        let (record, _) = self.shared.open(&*self.shared.domain(identity.domain_id)?)?;
+        let (record, _) = self.shared.open_id(identity.domain_id)?;
         Ok(slots.iter().flatten().any(|slot| !slot::is_current(&record, slot)))
     }
 
@@ -316,7 +304,7 @@ impl KeyRing {
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
     ) -> Result<SlotRewrap, KeyError> {
-        let (record, _) = self.shared.open(&*self.shared.domain(identity.domain_id)?)?;
+        let (record, _) = self.shared.open_id(identity.domain_id)?;
         let sound = slot::by_generation(slots);
         let tampered = KeyError::Tampered { file: identity.file_id };
         let generation = sound.first().map_or(0, |(_, slot)| slot.generation);
@@ -446,175 +434,6 @@ impl FileKeyProvider for KeyRing {
         match self.shared.domains.read().get(&domain) {
             Some(domain) => domain.usability.check(),
             None => Err(KeyError::UnknownDomain(domain)),
-        }
-    }
-}
-
-impl Shared {
-    fn now(&self) -> u64 {
-        (self.clock)()
-    }
-
-    fn all(&self) -> Vec<Arc<Domain>> {
-        self.domains.read().values().cloned().collect()
-    }
-
-    fn domain(&self, id: DomainId) -> Result<Arc<Domain>, KeyError> {
-        self.domains.read().get(&id).cloned().ok_or(KeyError::UnknownDomain(id))
-    }
-
-    fn open(&self, domain: &Domain) -> Result<(Arc<DomainRecord>, Arc<DomainKeys>), KeyError> {
-        domain.open(&self.wrapper, self.now())
-    }
-
-    /// Fails if the domain is closed; asks the service again if that is due.
-    fn check(&self, domain: &Domain) -> Result<(), KeyError> {
-        if domain.usability.is_fenced() && domain.usability.retry_due(self.now()) {
-            return self.prove(domain);
-        }
-        domain.usability.check()
-    }
-
-    /// Has the service use the domain's key, and opens or closes the fence by the outcome.
-    fn prove(&self, domain: &Domain) -> Result<(), KeyError> {
-        let now = self.now();
-        let outcome = domain.prove(&self.wrapper);
-        match &outcome {
-            Ok(()) => domain.usability.confirm(now),
-            Err(KeyError::Service(_)) if domain.usability.unconfirmed_for(now) < self.options.grace => {}
-            Err(error) => domain.usability.fence(error.clone(), now),
-        }
-        self.forget_if_fenced(domain);
-        outcome
-    }
-
-    /// Closes the fence if an answer of the service says that the key as such is unusable, and confirms the key
-    /// if there is an answer. A refusal for one file says nothing about the others.
-    fn heed<T>(&self, domain: &Domain, outcome: Result<T, KeyError>, asked: u64) -> Result<T, KeyError> {
-        match &outcome {
-            Ok(_) => {}
-            Err(error @ KeyError::Unusable { key, .. }) if self.is_current(domain, key) => {
-                domain.usability.fence(error.clone(), asked);
-                self.forget_if_fenced(domain);
-            }
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    fn is_current(&self, domain: &Domain, arn: &str) -> bool {
-        domain.summary().keys.first().is_some_and(|current| current == arn)
-    }
-
-    fn forget_if_fenced(&self, domain: &Domain) {
-        if domain.usability.is_fenced() {
-            domain.pool.clear();
-            self.cache.forget_domain(domain.id);
-        }
-    }
-
-    fn reload(&self) -> Result<(), KeyError> {
-        for id in record::list(&*self.keys_dir)? {
-            let read = record::read(&*self.keys_dir, id);
-            let known = self.domains.read().get(&id).cloned();
-            let outcome = match (read, known) {
-                (Ok(record), Some(domain)) => domain.renew(record),
-                (Ok(record), None) => {
-                    self.domains.write().entry(id).or_insert_with(|| Arc::new(Domain::closed(record)));
-                    Ok(())
-                }
-                (Err(error), _) => Err(error),
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(domain = %id, %error, "the record of a domain is not used");
-            }
-        }
-        Ok(())
-    }
-
-    fn replace(
-        &self,
-        domain: &Domain,
-        mut record: DomainRecord,
-        keys: &DomainKeys,
-    ) -> Result<DomainSummary, KeyError> {
-        record::write(&*self.keys_dir, &mut record, keys)?;
-        domain.renew(record)?;
-        Ok(domain.summary())
-    }
-
-    /// The keys of a file, from the service: of the sound slots the highest generation that opens.
-    fn unwrap(
-        &self,
-        domain: &Domain,
-        identity: &Identity,
-        slots: &[Option<KeySlot>; 2],
-    ) -> Result<(FileKeys, [u8; 16]), KeyError> {
-        if identity.volume_id != self.wrapper.volume_id {
-            return Err(KeyError::Tampered { file: identity.file_id });
-        }
-        match self.unwrap_once(domain, identity, slots) {
-            // Another process may have moved the domain to a key that this one has not heard of.
-            Err(KeyError::ForeignKey { .. }) => {
-                self.reload()?;
-                self.unwrap_once(domain, identity, slots)
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn unwrap_once(
-        &self,
-        domain: &Domain,
-        identity: &Identity,
-        slots: &[Option<KeySlot>; 2],
-    ) -> Result<(FileKeys, [u8; 16]), KeyError> {
-        let (record, _) = self.open(domain)?;
-        let mut failure = None;
-        for (_, slot) in slot::by_generation(slots) {
-            let now = self.now();
-            match self.wrapper.open_slot(&record, identity, slot) {
-                Ok((keys, key_id)) => {
-                    if record.keys.first().is_some_and(|key| key.key_id == key_id) {
-                        domain.usability.confirm(now);
-                    }
-                    return Ok((keys, key_id));
-                }
-                // That a key is out of reach explains more than that another slot is damaged.
-                Err(error @ (KeyError::Tampered { .. } | KeyError::ForeignKey { .. })) => {
-                    failure.get_or_insert(error);
-                }
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or(KeyError::Tampered { file: identity.file_id }))
-    }
-
-    /// Makes keys ahead until the domain's pool is full, the service refuses, or the ring ends.
-    fn fill(&self, domain: &Domain) {
-        loop {
-            let missing = domain.pool.missing(self.options.pool_high);
-            if missing == 0 || self.bell.is_stopped() || domain.usability.is_fenced() {
-                return;
-            }
-            let Ok((record, _)) = self.open(domain) else { return };
-            let (now, count) = (self.now(), missing.min(MAKE_BATCH));
-            let mut made = Vec::with_capacity(count);
-            let mut refused = None;
-            for outcome in self.wrapper.new_files(&record, count) {
-                match outcome {
-                    Ok(keys) => made.push(keys),
-                    Err(error) => refused = Some(error),
-                }
-            }
-            domain.pool.put(made, record.generation);
-            if let Some(error) = refused {
-                tracing::warn!(domain = %domain.id, %error, "no data keys can be made ahead");
-                // The error was logged; heeding it closes the fence where that is due.
-                let _ = self.heed::<()>(domain, Err(error), now);
-                return;
-            }
-            self.forget_if_fenced(domain);
         }
     }
 }

@@ -165,7 +165,11 @@ impl Wrapper {
     }
 
     /// Keys for `count` new files of the domain of `record`, made in one call. The list ends at the first error.
-    pub(super) fn new_files(&self, record: &DomainRecord, count: usize) -> Vec<Result<NewFileKeys, KeyError>> {
+    pub(super) fn new_files(
+        &self,
+        record: &DomainRecord,
+        count: usize,
+    ) -> Vec<Result<NewFileKeys, KeyError>> {
         let Some(key) = record.keys.first() else { return Vec::new() };
         let key_ref = match parse_key(&key.arn) {
             Ok(key_ref) => key_ref,
