@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod contract;
 mod error;
+pub mod memory;
 pub mod posix;
 mod sys;
 
