@@ -10,6 +10,7 @@ mod contract;
 mod error;
 pub mod memory;
 pub mod posix;
+pub mod simulated;
 mod sys;
 
 use std::any::Any;

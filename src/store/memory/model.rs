@@ -1,6 +1,7 @@
 //! Where another store can watch the memory store and make its calls fail.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::pages::FileBody;
 use super::tree::{NameOp, Tree};
@@ -193,8 +194,8 @@ pub(in crate::store) trait Model: Send + 'static {
         Ok(Admission::Full)
     }
 
-    /// `op` has been performed.
-    fn named(&mut self, _op: NameOp, _at: std::time::SystemTime) {}
+    /// `op` has been performed, which led to `tree`.
+    fn named(&mut self, _op: NameOp, _at: SystemTime, _tree: &Tree) {}
 
     /// The content of `ino` is going to change.
     fn before_content(&mut self, _ino: u64, _body: &Arc<FileBody>) {}

@@ -57,9 +57,11 @@ impl FileBody {
         self.chunks.get(&(index / CHUNK))?.0[(index % CHUNK) as usize].as_ref()
     }
 
-    /// Puts a page, shared with whoever holds it too.
-    pub(in crate::store) fn set_page(&mut self, index: u64, page: Arc<Page>) {
-        *self.slot(index) = Some(page);
+    /// Puts a page, shared with whoever holds it too, or a hole. Whatever lies behind the end has to be zero.
+    pub(in crate::store) fn set_page(&mut self, index: u64, page: Option<Arc<Page>>) {
+        if page.is_some() || self.page(index).is_some() {
+            *self.slot(index) = page;
+        }
     }
 
     /// The place of page `index`.

@@ -118,7 +118,7 @@ impl<M: Model> State<M> {
     pub(super) fn perform(&mut self, op: NameOp) -> Result<(), Kind> {
         let now = SystemTime::now();
         let orphan = Arc::make_mut(&mut self.tree).perform(&op, now)?;
-        self.model.named(op, now);
+        self.model.named(op, now, &self.tree);
         if let Some(ino) = orphan {
             self.reap(ino);
         }
