@@ -1,6 +1,8 @@
 //! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
 
 pub mod crypto;
+pub mod file;
 pub mod format;
+pub mod journal;
 pub mod keys;
 pub mod store;
