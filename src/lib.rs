@@ -1,5 +1,6 @@
 //! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
 
+pub mod config;
 pub mod crypto;
 pub mod file;
 pub mod format;
