@@ -2,6 +2,10 @@
 
 pub mod config;
 pub mod crypto;
+pub mod file;
 pub mod format;
+pub mod fs;
+pub mod journal;
 pub mod keys;
+pub mod names;
 pub mod store;

@@ -26,9 +26,11 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 pub struct SqliteStore {
     codec: RecordCodec,
     writer: Mutex<Connection>,
-    /// Never writes, so its `data_version` counts the changes of everybody else, and that is everybody: the other
-    /// processes and the writer above.
     reader: Mutex<Connection>,
+    /// Never writes, so its `data_version` counts the changes of everybody else, and that is everybody: the other
+    /// processes and the writer above. Apart from the reader, so that the check before each operation does not wait
+    /// for a long list.
+    watcher: Mutex<Connection>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -42,8 +44,13 @@ impl SqliteStore {
     pub fn open(path: &Path, codec: RecordCodec) -> Result<Self, StoreError> {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
-        let reader = connect(path)?;
-        Ok(Self { codec, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        let (reader, watcher) = (connect(path)?, connect(path)?);
+        Ok(Self {
+            codec,
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            watcher: Mutex::new(watcher),
+        })
     }
 }
 
@@ -113,8 +120,8 @@ impl MetadataStore for SqliteStore {
     }
 
     fn change_counter(&self) -> Result<u64, StoreError> {
-        let reader = lock(&self.reader);
-        let mut statement = reader.prepare_cached("PRAGMA data_version").map_err(backend)?;
+        let watcher = lock(&self.watcher);
+        let mut statement = watcher.prepare_cached("PRAGMA data_version").map_err(backend)?;
         let version: i64 = statement.query_row([], |row| row.get(0)).map_err(backend)?;
         Ok(version.cast_unsigned())
     }

@@ -1,0 +1,132 @@
+//! The content of regular files.
+
+use std::sync::Arc;
+
+use super::inode::Inode;
+use super::{
+    AllocateMode, Caller, FsError, FsResult, MountedVolume, NodeId, OpenMode, SeekTarget, WriteMode,
+};
+use crate::file::EncryptedFile;
+
+impl MountedVolume {
+    /// Opens a regular file. Each success needs one [`Self::release`].
+    ///
+    /// # Errors
+    /// What the header, the keys and the backing file say.
+    pub fn open(&self, caller: Caller, id: NodeId, mode: OpenMode) -> FsResult<()> {
+        let inode = self.table.get(id)?;
+        let file = inode.join(&self.context)?;
+        if !mode.truncate {
+            return Ok(());
+        }
+        let cut = self.cut_to_nothing(caller, &inode, &file);
+        drop(file);
+        if cut.is_err()
+            && let Err(error) = inode.leave()
+        {
+            tracing::warn!(inode = id.0, %error, "a file could not be closed after a failed open");
+        }
+        cut
+    }
+
+    fn cut_to_nothing(&self, caller: Caller, inode: &Arc<Inode>, file: &Arc<EncryptedFile>) -> FsResult<()> {
+        file.truncate(0)?;
+        if !caller.keeps_privileges() {
+            self.kill_privileges(inode)?;
+        }
+        self.touch(inode);
+        Ok(())
+    }
+
+    /// Closes one handle of a file. The last one writes the seal; nothing waits for the device.
+    ///
+    /// # Errors
+    /// What the flush says. The handle is closed all the same.
+    pub fn release(&self, id: NodeId) -> FsResult<()> {
+        self.table.get(id)?.leave()
+    }
+
+    /// Reads into `buf` and returns the number of bytes; fewer than asked for only at the end of the file.
+    ///
+    /// # Errors
+    /// What the keys, the content and the backing file say.
+    pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
+        let inode = self.table.get(id)?;
+        self.with_handle(&inode, |file| Ok(file.read(offset, buf)?))
+    }
+
+    /// Writes all of `data`. Appending needs no mode of its own: this mount is the only writer, so the kernel
+    /// knows where the end is.
+    ///
+    /// # Errors
+    /// What the keys, the content and the backing file say.
+    pub fn write(&self, id: NodeId, offset: u64, data: &[u8], mode: WriteMode) -> FsResult<()> {
+        let inode = self.table.get(id)?;
+        self.with_handle(&inode, |file| Ok(file.write(offset, data)?))?;
+        if mode.kill_privileges {
+            self.kill_privileges(&inode)?;
+        }
+        self.touch(&inode);
+        Ok(())
+    }
+
+    /// Makes the content durable, and unless `data_only` the attributes too.
+    ///
+    /// # Errors
+    /// What the journal and the backing file say; after such an error earlier writes may be lost.
+    pub fn sync(&self, id: NodeId, data_only: bool) -> FsResult<()> {
+        let inode = self.table.get(id)?;
+        self.with_handle(&inode, |file| {
+            if !data_only {
+                inode.settle_times()?;
+            }
+            Ok(file.fsync(data_only)?)
+        })
+    }
+
+    /// `fallocate(2)`.
+    ///
+    /// # Errors
+    /// [`FsError::Invalid`] for an empty range or one beyond what an offset can say, and what the content says.
+    pub fn allocate(&self, id: NodeId, offset: u64, len: u64, mode: AllocateMode) -> FsResult<()> {
+        if len == 0 {
+            return Err(FsError::Invalid("an empty range"));
+        }
+        let end = offset.checked_add(len).ok_or(FsError::Invalid("a range beyond the largest offset"))?;
+        let inode = self.table.get(id)?;
+        self.with_handle(&inode, |file| {
+            match mode {
+                AllocateMode::Grow => file.allocate(offset, len, false)?,
+                AllocateMode::KeepSize => file.allocate(offset, len, true)?,
+                AllocateMode::PunchHole => file.punch_hole(offset, len)?,
+                AllocateMode::ZeroRange { keep_size } => {
+                    let inside = file.size().min(end).saturating_sub(offset);
+                    if inside > 0 {
+                        file.punch_hole(offset, inside)?;
+                    }
+                    file.allocate(offset, len, keep_size)?;
+                }
+            }
+            Ok(())
+        })?;
+        self.touch(&inode);
+        Ok(())
+    }
+
+    /// The first data or hole at or behind `offset`.
+    ///
+    /// # Errors
+    /// [`FsError::NoSuchOffset`] at or behind the end, or if there is no data behind.
+    pub fn seek(&self, id: NodeId, offset: u64, target: SeekTarget) -> FsResult<u64> {
+        let inode = self.table.get(id)?;
+        self.with_handle(&inode, |file| {
+            if offset >= file.size() {
+                return Err(FsError::NoSuchOffset);
+            }
+            match target {
+                SeekTarget::Data => file.seek_data(offset)?.ok_or(FsError::NoSuchOffset),
+                SeekTarget::Hole => Ok(file.seek_hole(offset)?),
+            }
+        })
+    }
+}

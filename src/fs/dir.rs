@@ -1,0 +1,230 @@
+//! Finding and making entries.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::attr::MODE_BITS;
+use super::inode::Inode;
+use super::{Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId, OpenMode};
+use crate::file::EncryptedFile;
+use crate::format::{DIR_ID_NAME, DomainId};
+use crate::names::{BackingEntry, DirNames, NameError};
+use crate::store::{NodeKind, NodeRef, StoreErrorKind, StoreResult};
+
+/// What the owner of a directory needs to put its id into it.
+const OWNER_ALL: u32 = 0o700;
+
+impl MountedVolume {
+    /// The entry `name` of the directory `parent`, or `None`. The kernel then holds a reference to the inode.
+    ///
+    /// # Errors
+    /// [`FsError::Name`] for an impossible name or an unreadable directory, [`FsError::Store`].
+    pub fn lookup(&self, parent: NodeId, name: &OsStr) -> FsResult<Option<Entry>> {
+        let dir = self.table.get(parent)?;
+        let names = self.names_of(&dir)?;
+        let entry = match names.encrypt(name) {
+            Err(NameError::Reserved) => return Ok(None),
+            other => other?,
+        };
+        match dir.node.lookup(&entry.name) {
+            Ok(node) => self.entry_of(node, names.domain(), parent).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes `node`, found in `parent`, known to the kernel.
+    pub(super) fn entry_of(&self, node: NodeRef, domain: DomainId, parent: NodeId) -> FsResult<Entry> {
+        let (inode, stat) = {
+            let stat = node.stat()?;
+            (Inode::new(self.node_id(&stat), stat.kind, node, domain, parent), stat)
+        };
+        let inode = self.table.remember(inode);
+        inode.set_parent(parent);
+        self.attr_from(&inode, stat).map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
+    }
+
+    /// Adds an entry with `add`, and before it the link that a long name needs. The link goes again if the
+    /// entry does not come.
+    pub(super) fn add_entry<T>(
+        &self,
+        dir: &Inode,
+        entry: &BackingEntry,
+        add: impl FnOnce(&OsStr) -> StoreResult<T>,
+    ) -> FsResult<T> {
+        let made_link = match &entry.long {
+            None => false,
+            Some(long) => match dir.node.make_symlink(&long.link, long.target.as_bytes()) {
+                Ok(_) => true,
+                // Left by a crash, or the entry is there: the digest in its name says that it is the same.
+                Err(error) if error.kind == StoreErrorKind::Exists => false,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let added = add(&entry.name);
+        if added.is_err() && made_link {
+            self.drop_long_link(dir, entry);
+        }
+        Ok(added?)
+    }
+
+    /// Removes the link of a long name whose entry is gone. One that stays is harmless and never shown.
+    pub(super) fn drop_long_link(&self, dir: &Inode, entry: &BackingEntry) {
+        if let Some(long) = &entry.long
+            && let Err(error) = dir.node.unlink(&long.link)
+        {
+            tracing::warn!(directory = dir.id.0, %error, "the link of a long name stays behind");
+        }
+    }
+
+    /// Removes an entry that was just made, because something after it failed.
+    fn undo_entry(&self, dir: &Inode, entry: &BackingEntry, kind: NodeKind) {
+        let removed = if kind == NodeKind::Directory {
+            // There may be no id in it yet; the removal of the directory says if anything is wrong.
+            let _ = dir.node.lookup(&entry.name).and_then(|made| made.unlink(OsStr::new(DIR_ID_NAME)));
+            dir.node.remove_dir(&entry.name)
+        } else {
+            dir.node.unlink(&entry.name)
+        };
+        match removed {
+            Ok(()) => self.drop_long_link(dir, entry),
+            Err(error) => tracing::warn!(directory = dir.id.0, %error, "a half-made entry stays behind"),
+        }
+    }
+
+    /// Gives a new node to the caller and makes it known; undoes the entry if that fails.
+    pub(super) fn finish_entry(
+        &self,
+        dir: &Arc<Inode>,
+        names: &DirNames,
+        entry: &BackingEntry,
+        node: NodeRef,
+        caller: Caller,
+    ) -> FsResult<Entry> {
+        let kind = node.stat()?.kind;
+        let done = self
+            .give_to(dir, &node, caller)
+            .and_then(|()| self.entry_of(Arc::clone(&node), names.domain(), dir.id));
+        if done.is_err() {
+            self.undo_entry(dir, entry, kind);
+        }
+        dir.changed();
+        done
+    }
+
+    /// Creates and opens a regular file. One that is there already is opened instead, unless the mode forbids it.
+    ///
+    /// # Errors
+    /// What the backing directory and the key service say.
+    pub fn create(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &OsStr,
+        mode: NewMode,
+        open: OpenMode,
+    ) -> FsResult<Entry> {
+        let dir = self.table.get(parent)?;
+        let names = self.names_of(&dir)?;
+        let entry = names.encrypt(name)?;
+        let bits = self.mode_in(&dir, mode)?;
+        let made = self.add_entry(&dir, &entry, |name| dir.node.create_file(name, bits));
+        let (node, file) = match made {
+            Err(FsError::Store(error)) if error.kind == StoreErrorKind::Exists && !open.exclusive => {
+                return self.open_existing(caller, parent, name, open);
+            }
+            other => other?,
+        };
+        let found = self.finish_entry(&dir, &names, &entry, Arc::clone(&node), caller)?;
+        let inode = self.table.get(found.attr.id)?;
+        match EncryptedFile::create(&self.context, node, file, names.domain()) {
+            Ok(content) => {
+                inode.adopt(content);
+                Ok(found)
+            }
+            Err(error) => {
+                self.forget(found.attr.id, 1);
+                self.undo_entry(&dir, &entry, NodeKind::File);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn open_existing(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: OpenMode) -> FsResult<Entry> {
+        let found = self
+            .lookup(parent, name)?
+            .ok_or(FsError::Store(crate::store::StoreError::new("open", StoreErrorKind::NotFound)))?;
+        let id = found.attr.id;
+        match self.open(caller, id, mode).and_then(|()| self.attr(id)) {
+            Ok(attr) => Ok(Entry { attr }),
+            Err(error) => {
+                self.forget(id, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Creates a directory.
+    ///
+    /// # Errors
+    /// What the backing directory says.
+    pub fn make_dir(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: NewMode) -> FsResult<Entry> {
+        let dir = self.table.get(parent)?;
+        let names = self.names_of(&dir)?;
+        let entry = names.encrypt(name)?;
+        let bits = self.mode_in(&dir, mode)?;
+        let node = self.add_entry(&dir, &entry, |name| dir.node.make_dir(name, bits | OWNER_ALL))?;
+        let child = match self.prepare_dir(&names, &node, bits) {
+            Ok(child) => child,
+            Err(error) => {
+                self.undo_entry(&dir, &entry, NodeKind::Directory);
+                return Err(error);
+            }
+        };
+        let found = self.finish_entry(&dir, &names, &entry, node, caller)?;
+        self.table.get(found.attr.id)?.set_names(child);
+        Ok(found)
+    }
+
+    /// Puts the id into a new directory, and takes away the owner's bits that only this needed.
+    fn prepare_dir(&self, names: &DirNames, node: &NodeRef, bits: u32) -> FsResult<DirNames> {
+        let child = names.make_child(&**node)?;
+        let extra = OWNER_ALL & !bits;
+        if extra != 0 {
+            node.set_mode(node.stat()?.mode & MODE_BITS & !extra)?;
+        }
+        Ok(child)
+    }
+
+    /// Creates a pipe, a socket, a device node or an empty regular file.
+    ///
+    /// # Errors
+    /// What the backing directory says.
+    pub fn make_node(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &OsStr,
+        kind: NodeKind,
+        mode: NewMode,
+        rdev: u64,
+    ) -> FsResult<Entry> {
+        if matches!(kind, NodeKind::Directory | NodeKind::Symlink) {
+            return Err(FsError::Invalid("a node of this kind"));
+        }
+        let dir = self.table.get(parent)?;
+        let names = self.names_of(&dir)?;
+        let entry = names.encrypt(name)?;
+        let bits = self.mode_in(&dir, mode)?;
+        let node = self.add_entry(&dir, &entry, |name| dir.node.make_node(name, kind, bits, rdev))?;
+        self.finish_entry(&dir, &names, &entry, node, caller)
+    }
+
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// [`FsError::Store`].
+    pub fn sync_dir(&self, id: NodeId) -> FsResult<()> {
+        Ok(self.table.get(id)?.node.sync_dir()?)
+    }
+}
