@@ -7,6 +7,7 @@ pub mod format;
 pub mod fs;
 pub mod journal;
 pub mod keys;
+pub mod maintenance;
 pub mod names;
 pub mod store;
 pub mod volume;
