@@ -21,6 +21,13 @@ pub(in crate::store) struct Step {
     args: [u8; 5],
 }
 
+impl Step {
+    /// Whether the call makes something durable.
+    pub(in crate::store) fn is_sync(&self) -> bool {
+        matches!(self.call, 24 | 30)
+    }
+}
+
 /// Calls in [`World::step`].
 const CALLS: u8 = 32;
 
@@ -121,7 +128,7 @@ impl<'a> World<'a> {
                 if dir.stat()?.kind == NodeKind::Symlink {
                     Ok(String::new())
                 } else {
-                    dir.set_mode(0o600 | u32::from(c)).map(done)
+                    dir.set_mode(0o700 | u32::from(c)).map(done)
                 }
             }
         }
