@@ -45,6 +45,10 @@ fn a_keystore_is_private_and_opens_again() {
     let (_dir, path, blob) = keystore(&source());
     assert!(decrypts(&path, &source(), &blob));
     assert_eq!(mode(&path), 0o700);
+    // Open and written to, so that the log is there too.
+    let kms = Keystore::open(&path, &source()).expect("opens");
+    kms.create_key(&local(), &CreateKeyRequest::default()).expect("creates");
+    assert!(path.join("keys.sqlite-wal").exists());
     for entry in fs::read_dir(&path).expect("lists") {
         assert_eq!(mode(&entry.expect("an entry").path()), 0o600);
     }
