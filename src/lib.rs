@@ -1,10 +1,11 @@
 //! kmsfs: a FUSE file system with transparent envelope encryption under KMS keys.
 
+pub mod config;
 pub mod crypto;
 pub mod file;
 pub mod format;
 pub mod fs;
-pub mod fuse;
+pub mod journal;
 pub mod keys;
 pub mod names;
 pub mod store;

@@ -5,8 +5,15 @@
 //! - [`model`]: ids, names, states, requests and responses; types that cannot hold an illegal value.
 //! - [`error`]: [`KmsError`], a variant per AWS exception, with the messages of AWS.
 
+pub mod blob;
 pub mod client;
+pub mod custody;
 pub mod error;
+pub mod import;
+pub mod keystore;
 pub mod model;
+pub mod seal;
+pub mod service;
+pub mod store;
 
 pub use error::KmsError;

@@ -72,6 +72,8 @@ pub struct DomainKeys {
     pub mac: MacKey,
     /// Authenticates the journal; only the root domain's is used.
     pub journal: MacKey,
+    /// What the domain record must say.
+    pub commitment: Commitment,
 }
 
 impl DomainKeys {
@@ -84,6 +86,7 @@ impl DomainKeys {
             xattr: Aead::new(&derivation.key("kmsfs v1 domain xattr")),
             mac: MacKey::new(&derivation.key("kmsfs v1 domain mac")),
             journal: MacKey::new(&derivation.key("kmsfs v1 journal")),
+            commitment: *derivation.bytes("kmsfs v1 domain commitment"),
         }
     }
 }

@@ -152,7 +152,10 @@ impl MountedVolume {
                 let found = match dir.node.get_xattr(OsStr::new(DEFAULT_ACL_XATTR)) {
                     Ok(value) => !value.is_empty(),
                     Err(error)
-                        if matches!(error.kind, StoreErrorKind::NoAttribute | StoreErrorKind::Unsupported) =>
+                        if matches!(
+                            error.kind,
+                            StoreErrorKind::NoAttribute | StoreErrorKind::Unsupported
+                        ) =>
                     {
                         false
                     }

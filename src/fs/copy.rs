@@ -12,8 +12,8 @@ const REQUEST_MAX: u64 = 64 << 20;
 
 /// A range of one file that goes to a range of another, or of the same one.
 struct Copy<'a> {
-    from: &'a EncryptedFile,
-    to: &'a EncryptedFile,
+    from: &'a Arc<EncryptedFile>,
+    to: &'a Arc<EncryptedFile>,
     from_offset: u64,
     to_offset: u64,
     len: u64,
@@ -26,7 +26,8 @@ impl Copy<'_> {
         let mut done = 0;
         while done < self.len {
             let at = self.from_offset + done;
-            let data = self.from.seek_data(at)?.map_or(self.len, |data| data.saturating_sub(self.from_offset));
+            let data =
+                self.from.seek_data(at)?.map_or(self.len, |data| data.saturating_sub(self.from_offset));
             if data > done {
                 let hole_end = data.min(self.len);
                 self.put_hole(done, hole_end - done)?;

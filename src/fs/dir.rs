@@ -150,13 +150,7 @@ impl MountedVolume {
         }
     }
 
-    fn open_existing(
-        &self,
-        caller: Caller,
-        parent: NodeId,
-        name: &OsStr,
-        mode: OpenMode,
-    ) -> FsResult<Entry> {
+    fn open_existing(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: OpenMode) -> FsResult<Entry> {
         let found = self
             .lookup(parent, name)?
             .ok_or(FsError::Store(crate::store::StoreError::new("open", StoreErrorKind::NotFound)))?;

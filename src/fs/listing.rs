@@ -123,7 +123,12 @@ impl MountedVolume {
     ///
     /// # Errors
     /// [`FsError::UnknownHandle`], [`FsError::Store`].
-    pub fn list(&self, handle: ListingHandle, offset: u64, sink: &mut dyn FnMut(&ListedName) -> bool) -> FsResult<()> {
+    pub fn list(
+        &self,
+        handle: ListingHandle,
+        offset: u64,
+        sink: &mut dyn FnMut(&ListedName) -> bool,
+    ) -> FsResult<()> {
         self.walk(handle, offset, false, &mut |name, _| sink(name))
     }
 
@@ -150,7 +155,8 @@ impl MountedVolume {
         }
         while offset < BEHIND_PARENT {
             let dot = self.dot(&listing.dir, offset);
-            let entry = if with_attrs { Some(Entry { attr: self.attr_of_dot(&listing.dir, &dot)? }) } else { None };
+            let entry =
+                if with_attrs { Some(Entry { attr: self.attr_of_dot(&listing.dir, &dot)? }) } else { None };
             if !sink(&dot, entry.as_ref()) {
                 return Ok(());
             }

@@ -24,6 +24,7 @@ mod tests;
 pub use error::{FsError, FsResult};
 pub use listing::ListingHandle;
 pub use types::{
-    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget, WriteMode,
+    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget,
+    WriteMode,
 };
 pub use volume::{MountKeys, MountedVolume, VolumeParts};

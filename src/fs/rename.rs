@@ -88,9 +88,8 @@ impl MountedVolume {
             return Err(refusal);
         }
         internal_names(&*target)?;
-        let swap = || {
-            from.dir.node.rename(&from.entry.name, &*to.dir.node, &to.entry.name, RenameMode::Exchange)
-        };
+        let swap =
+            || from.dir.node.rename(&from.entry.name, &*to.dir.node, &to.entry.name, RenameMode::Exchange);
         swap()?;
         self.discard_dir(&from.dir.node, &from.entry.name).inspect_err(|_| {
             if let Err(error) = swap() {

@@ -61,8 +61,7 @@ impl InodeTable {
         }
         let fresh = Arc::new(fresh);
         let mut shard = self.shard(fresh.id).lock();
-        let known =
-            shard.entry(fresh.id).or_insert_with(|| Known { inode: Arc::clone(&fresh), lookups: 0 });
+        let known = shard.entry(fresh.id).or_insert_with(|| Known { inode: Arc::clone(&fresh), lookups: 0 });
         known.lookups += 1;
         Arc::clone(&known.inode)
     }

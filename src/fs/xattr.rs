@@ -91,9 +91,8 @@ impl MountedVolume {
         match XattrClass::of(name) {
             XattrClass::Clear => inode.node.remove_xattr(name)?,
             XattrClass::Unsupported => return Err(unsupported()),
-            XattrClass::Encrypted => self.with_sealer(&inode, |sealer| {
-                Ok(inode.node.remove_xattr(&stored_name(&sealer, name)?)?)
-            })?,
+            XattrClass::Encrypted => self
+                .with_sealer(&inode, |sealer| Ok(inode.node.remove_xattr(&stored_name(&sealer, name)?)?))?,
         }
         self.after_xattr(&inode, name);
         Ok(())

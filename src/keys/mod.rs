@@ -4,9 +4,28 @@
 //! makes data keys ahead, remembers unwrapped ones for a limited time, and fences the files of a domain
 //! whose KMS key can no longer be used.
 
+mod cache;
+mod domain;
+#[cfg(test)]
+pub(crate) mod fake;
+mod pool;
+mod record;
+mod ring;
+mod shared;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod usability;
+mod wrapper;
+
 use std::sync::Arc;
 
 use kms_core::KmsError;
+
+pub(crate) use record::write_durably;
+pub use record::{KEYS_DIR, NewDomain, key_id_of};
+pub use ring::{DomainSummary, KeyRing, KeyRingOptions};
+pub use slot::SlotRewrap;
 
 use crate::crypto::FileKeys;
 use crate::format::{DomainId, FileId, FormatError, Identity, KeySlot};
@@ -47,7 +66,7 @@ pub trait FileKeyProvider: Send + Sync {
 }
 
 /// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyError {
     /// The KMS key exists but may not be used: disabled, pending deletion or import, deleted.
     #[error("the KMS key {key} cannot be used: {source}")]
@@ -73,6 +92,15 @@ pub enum KeyError {
     Tampered {
         /// The file.
         file: FileId,
+    },
+    /// The header names a KMS key that the domain's record does not have: the file comes from elsewhere, or
+    /// from before a rewrap to another key that has since been completed.
+    #[error("file {file}: its data key is wrapped under a KMS key that domain {domain} does not use")]
+    ForeignKey {
+        /// The file.
+        file: FileId,
+        /// The domain.
+        domain: DomainId,
     },
     /// No such domain in this volume.
     #[error("domain {0} is not known in this volume")]

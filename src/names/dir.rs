@@ -187,7 +187,8 @@ impl DirNames {
         if plain.len() > NAME_MAX {
             return Err(NameError::TooLong);
         }
-        if plain.is_empty() || plain == b"." || plain == b".." || plain.iter().any(|b| matches!(b, 0 | b'/')) {
+        if plain.is_empty() || plain == b"." || plain == b".." || plain.iter().any(|b| matches!(b, 0 | b'/'))
+        {
             return Err(NameError::Invalid);
         }
         let Codec::Encrypted { dir_id, aad } = &self.codec else {

@@ -112,10 +112,7 @@ impl<'a> XattrSealer<'a> {
         let text = rest.strip_prefix(STORED_MARK.as_bytes()).ok_or_else(tampered)?;
         let bytes = BASE64URL.decode(text).map_err(|_| tampered())?;
         let sealed = [&[0; NONCE_LEN], bytes.as_slice()].concat();
-        let plain = self
-            .key
-            .open_value(&self.name_aad(), &sealed)
-            .map_err(NameError::tampered(WHAT_NAME))?;
+        let plain = self.key.open_value(&self.name_aad(), &sealed).map_err(NameError::tampered(WHAT_NAME))?;
         Ok(OsString::from_vec([space.as_bytes(), &plain].concat()))
     }
 

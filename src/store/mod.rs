@@ -8,7 +8,9 @@
 #[cfg(test)]
 mod contract;
 mod error;
+pub mod memory;
 pub mod posix;
+pub mod simulated;
 mod sys;
 
 use std::any::Any;

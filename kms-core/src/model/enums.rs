@@ -302,6 +302,66 @@ api_enum! {
     }
 }
 
+api_enum! {
+    /// What a caller asks permission for. One per operation, except that `ReEncrypt` needs two.
+    Action at "action" {
+        /// The permission `kms:CreateKey`.
+        CreateKey = "kms:CreateKey",
+        /// The permission `kms:DescribeKey`.
+        DescribeKey = "kms:DescribeKey",
+        /// The permission `kms:ListKeys`.
+        ListKeys = "kms:ListKeys",
+        /// The permission `kms:UpdateKeyDescription`.
+        UpdateKeyDescription = "kms:UpdateKeyDescription",
+        /// The permission `kms:EnableKey`.
+        EnableKey = "kms:EnableKey",
+        /// The permission `kms:DisableKey`.
+        DisableKey = "kms:DisableKey",
+        /// The permission `kms:ScheduleKeyDeletion`.
+        ScheduleKeyDeletion = "kms:ScheduleKeyDeletion",
+        /// The permission `kms:CancelKeyDeletion`.
+        CancelKeyDeletion = "kms:CancelKeyDeletion",
+        /// The permission `kms:CreateAlias`.
+        CreateAlias = "kms:CreateAlias",
+        /// The permission `kms:UpdateAlias`.
+        UpdateAlias = "kms:UpdateAlias",
+        /// The permission `kms:DeleteAlias`.
+        DeleteAlias = "kms:DeleteAlias",
+        /// The permission `kms:ListAliases`.
+        ListAliases = "kms:ListAliases",
+        /// The permission `kms:Encrypt`.
+        Encrypt = "kms:Encrypt",
+        /// The permission `kms:Decrypt`.
+        Decrypt = "kms:Decrypt",
+        /// The permission `kms:ReEncryptFrom`.
+        ReEncryptFrom = "kms:ReEncryptFrom",
+        /// The permission `kms:ReEncryptTo`.
+        ReEncryptTo = "kms:ReEncryptTo",
+        /// The permission `kms:GenerateDataKey`.
+        GenerateDataKey = "kms:GenerateDataKey",
+        /// The permission `kms:GenerateDataKeyWithoutPlaintext`.
+        GenerateDataKeyWithoutPlaintext = "kms:GenerateDataKeyWithoutPlaintext",
+        /// The permission `kms:GenerateRandom`.
+        GenerateRandom = "kms:GenerateRandom",
+        /// The permission `kms:EnableKeyRotation`.
+        EnableKeyRotation = "kms:EnableKeyRotation",
+        /// The permission `kms:DisableKeyRotation`.
+        DisableKeyRotation = "kms:DisableKeyRotation",
+        /// The permission `kms:GetKeyRotationStatus`.
+        GetKeyRotationStatus = "kms:GetKeyRotationStatus",
+        /// The permission `kms:ListKeyRotations`.
+        ListKeyRotations = "kms:ListKeyRotations",
+        /// The permission `kms:RotateKeyOnDemand`.
+        RotateKeyOnDemand = "kms:RotateKeyOnDemand",
+        /// The permission `kms:GetParametersForImport`.
+        GetParametersForImport = "kms:GetParametersForImport",
+        /// The permission `kms:ImportKeyMaterial`.
+        ImportKeyMaterial = "kms:ImportKeyMaterial",
+        /// The permission `kms:DeleteImportedKeyMaterial`.
+        DeleteImportedKeyMaterial = "kms:DeleteImportedKeyMaterial",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,157 @@
+//! Who holds key material, behind one trait.
+//!
+//! A [`KeyCustody`] makes, takes, opens and destroys materials; an [`OpenMaterial`] encrypts and decrypts. The service
+//! stores an opaque handle for each material and never sees what the handle stands for: sealed bytes for the software
+//! custody, an object id for a token, a key name for an external key manager.
+
+mod software;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use software::SoftwareCustody;
+
+use crate::error::KmsError;
+use crate::model::{KeyId, MaterialId, Origin, Plaintext};
+
+/// Why custody could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CustodyError {
+    /// The ciphertext, or what it is bound to, is not what was encrypted.
+    #[error("the ciphertext is not authentic")]
+    Unauthentic,
+    /// The handle does not lead to the material.
+    #[error("the material {material_id} of key {key_id} cannot be opened: its record is damaged")]
+    CorruptHandle {
+        /// The key.
+        key_id: KeyId,
+        /// The material.
+        material_id: MaterialId,
+    },
+    /// Imported material has the wrong length.
+    #[error("key material of {found} bytes where {expected} are needed")]
+    MaterialLength {
+        /// The length that was brought.
+        found: usize,
+        /// The length that is needed.
+        expected: usize,
+    },
+    /// This custody cannot do that at all.
+    #[error("this custody does not support {0}")]
+    Unsupported(&'static str),
+    /// The token or the external key manager cannot be reached now.
+    #[error("the key custody is not reachable: {0}")]
+    Unavailable(String),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed")]
+    Internal,
+}
+
+impl From<CustodyError> for KmsError {
+    fn from(error: CustodyError) -> Self {
+        match error {
+            CustodyError::Unauthentic => Self::invalid_ciphertext(),
+            CustodyError::CorruptHandle { .. } => Self::CorruptRecord(error.to_string()),
+            CustodyError::MaterialLength { .. } => Self::IncorrectKeyMaterial(error.to_string()),
+            CustodyError::Unsupported(_) => Self::UnsupportedOperation(error.to_string()),
+            CustodyError::Unavailable(_) => Self::KeyUnavailable(error.to_string()),
+            CustodyError::Internal => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// What a custody can do. The service asks before it promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether it makes material itself.
+    pub generates: bool,
+    /// Whether it takes material that was made elsewhere.
+    pub imports: bool,
+    /// Whether a key may have more than one material, so that it can rotate.
+    pub rotates: bool,
+}
+
+/// A material that was made or taken.
+#[derive(Debug)]
+pub struct NewMaterial {
+    /// Its id: a function of the key id and the material.
+    pub material_id: MaterialId,
+    /// What [`KeyCustody::open`] needs; stored by the service, authenticated but not secret.
+    pub handle: Vec<u8>,
+}
+
+/// A holder of key materials.
+pub trait KeyCustody: Send + Sync {
+    /// What this custody can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The byte by which ciphertext blobs say that this kind of custody made them. Part of the stored format.
+    fn blob_kind(&self) -> u8;
+
+    /// Makes a material for a key.
+    fn generate(&self, key_id: &KeyId) -> Result<NewMaterial, CustodyError>;
+
+    /// Takes a material for a key.
+    fn import(&self, key_id: &KeyId, material: &Plaintext) -> Result<NewMaterial, CustodyError>;
+
+    /// Opens a material for use. The result is kept by the service until something in its store changes.
+    fn open(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+        handle: &[u8],
+    ) -> Result<Arc<dyn OpenMaterial>, CustodyError>;
+
+    /// Destroys a material wherever it is beyond the handle. The service erases the handle.
+    fn destroy(&self, key_id: &KeyId, material_id: &MaterialId, handle: &[u8]) -> Result<(), CustodyError>;
+}
+
+/// A material ready for use. Dropping it wipes what secret bytes it has.
+pub trait OpenMaterial: Send + Sync {
+    /// Encrypts `plaintext`, bound to `aad`. The result includes whatever random bytes or nonce it needs.
+    fn encrypt(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError>;
+
+    /// Decrypts what [`Self::encrypt`] made with the same `aad`.
+    fn decrypt(&self, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError>;
+}
+
+/// The custody for each origin of key material.
+#[derive(Clone, Default)]
+pub struct CustodyRegistry {
+    by_origin: BTreeMap<Origin, Arc<dyn KeyCustody>>,
+}
+
+impl std::fmt::Debug for CustodyRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_origin.keys()).finish()
+    }
+}
+
+impl CustodyRegistry {
+    /// A registry without custody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The software custody for generated and for imported material.
+    pub fn software(custody: SoftwareCustody) -> Self {
+        let custody: Arc<dyn KeyCustody> = Arc::new(custody);
+        Self::new().with(Origin::AwsKms, Arc::clone(&custody)).with(Origin::External, custody)
+    }
+
+    /// Puts material of `origin` into `custody`.
+    pub fn with(mut self, origin: Origin, custody: Arc<dyn KeyCustody>) -> Self {
+        self.by_origin.insert(origin, custody);
+        self
+    }
+
+    /// The custody of an origin; `UnsupportedOperationException` if there is none.
+    pub fn of(&self, origin: Origin) -> Result<&dyn KeyCustody, KmsError> {
+        self.by_origin.get(&origin).map(Arc::as_ref).ok_or_else(|| {
+            KmsError::UnsupportedOperation(format!("Origin {origin} is not supported by this service."))
+        })
+    }
+}
+
+#[cfg(test)]
+mod contract;

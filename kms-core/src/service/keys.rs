@@ -1,0 +1,284 @@
+//! Keys and their states.
+
+use super::Core;
+use super::access::Purpose;
+use super::authorizer::Resource;
+use super::paging::{after_marker, check_range, cut, page_size};
+use super::states::OperationClass;
+use crate::error::KmsError;
+use crate::model::*;
+use crate::store::{self, KeyRecord, MaterialRecord, RotationRecord};
+
+/// The longest description in bytes.
+const MAX_DESCRIPTION_LEN: usize = 8192;
+/// The waiting period of a deletion when none is given.
+const DEFAULT_WINDOW_DAYS: i32 = 30;
+/// The most tags on a key.
+const MAX_TAGS: usize = 50;
+
+impl Core {
+    pub(super) fn create_key(
+        &self,
+        caller: &Caller,
+        request: &CreateKeyRequest,
+    ) -> Result<CreateKeyResponse, KmsError> {
+        self.authorize_other(caller, Action::CreateKey, Resource::Account)?;
+        let template = self.new_key(request)?;
+        Ok(CreateKeyResponse { key_metadata: self.store_new_key(template)? })
+    }
+
+    /// Makes the first material of a key, unless somebody has to bring it, and stores the key.
+    fn store_new_key(&self, mut record: KeyRecord) -> Result<KeyMetadata, KmsError> {
+        let custody = self.custody.of(record.origin)?;
+        let material = match record.origin {
+            Origin::External => None,
+            Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
+                Some(custody.generate(&record.key_id)?)
+            }
+        };
+        if let Some(material) = &material {
+            record.materials.push(MaterialRecord::new(material.material_id, KeyMaterialState::Current));
+        }
+        store::write(&*self.store, |tx| {
+            tx.put_key(&record)?;
+            if let Some(material) = &material {
+                tx.put_material_handle(&record.key_id, &material.material_id, &material.handle)?;
+            }
+            Ok(())
+        })?;
+        Ok(self.metadata(&record))
+    }
+
+    fn new_key(&self, request: &CreateKeyRequest) -> Result<KeyRecord, KmsError> {
+        let (key_spec, key_usage) = spec_and_usage(request)?;
+        let description = request.description.clone().unwrap_or_default();
+        check_description(&description)?;
+        check_tags(&request.tags)?;
+        if request.policy.is_some() {
+            // Taking a policy that is not enforced would be worse than refusing it.
+            return Err(KmsError::UnsupportedOperation(
+                "Key policies other than the default policy are not supported by this service.".into(),
+            ));
+        }
+        if let Some(id) = &request.custom_key_store_id {
+            return Err(KmsError::CustomKeyStoreNotFound(format!("Custom key store {id} does not exist.")));
+        }
+        if key_spec != KeySpec::SymmetricDefault {
+            return Err(KmsError::UnsupportedOperation(format!(
+                "KeySpec {key_spec} is not supported by this service."
+            )));
+        }
+        let key_id = match request.multi_region {
+            true => KeyId::generate_multi_region(),
+            false => KeyId::generate(),
+        };
+        Ok(KeyRecord {
+            key_id,
+            key_spec,
+            key_usage,
+            origin: request.origin.unwrap_or(Origin::AwsKms),
+            key_manager: KeyManager::Customer,
+            managing_service: None,
+            description,
+            creation_date: self.now(),
+            enabled: true,
+            deletion_date: None,
+            rotation: RotationRecord::default(),
+            materials: Vec::new(),
+            tags: request.tags.clone(),
+        })
+    }
+
+    /// The description of a key as of now.
+    pub(super) fn metadata(&self, record: &KeyRecord) -> KeyMetadata {
+        let current = record.current_material();
+        KeyMetadata {
+            account_id: self.realm.account.clone(),
+            key_id: record.key_id,
+            arn: self.arn(&record.key_id),
+            creation_date: record.creation_date,
+            description: record.description.clone(),
+            key_usage: record.key_usage,
+            key_state: record.state(self.now()),
+            deletion_date: record.deletion_date,
+            valid_to: current.and_then(|material| material.valid_to),
+            origin: record.origin,
+            custom_key_store_id: None,
+            expiration_model: current.and_then(|material| material.expiration_model),
+            key_manager: record.key_manager,
+            key_spec: record.key_spec,
+            encryption_algorithms: vec![EncryptionAlgorithm::SymmetricDefault],
+            multi_region: record.key_id.is_multi_region(),
+            pending_deletion_window_in_days: None,
+            current_key_material_id: current.map(|material| material.material_id),
+        }
+    }
+
+    pub(super) fn describe_key(
+        &self,
+        caller: &Caller,
+        request: &DescribeKeyRequest,
+    ) -> Result<DescribeKeyResponse, KmsError> {
+        let purpose = Purpose {
+            grant_tokens: &request.grant_tokens,
+            ..Purpose::new(Action::DescribeKey, OperationClass::Read)
+        };
+        let record = self.use_key(caller, &request.key_id, &purpose)?;
+        Ok(DescribeKeyResponse { key_metadata: self.metadata(&record) })
+    }
+
+    pub(super) fn list_keys(
+        &self,
+        caller: &Caller,
+        request: &ListKeysRequest,
+    ) -> Result<ListKeysResponse, KmsError> {
+        self.authorize_other(caller, Action::ListKeys, Resource::Account)?;
+        let size = page_size(&request.page, 100, 1000)?;
+        let after: Option<KeyId> = after_marker(&request.page, "keys")?;
+        self.sweep()?;
+        let mut ids = store::read(&*self.store, |tx| {
+            let ids = tx.list_keys(after.as_ref(), size + 1)?;
+            // An id is believed only with the record behind it.
+            for key_id in &ids {
+                tx.key(key_id)?;
+            }
+            Ok(ids)
+        })?;
+        let next_marker = cut(&mut ids, size, "keys", KeyId::to_string);
+        let keys =
+            ids.into_iter().map(|key_id| KeyListEntry { key_id, key_arn: self.arn(&key_id) }).collect();
+        Ok(ListKeysResponse { keys, next_marker })
+    }
+
+    pub(super) fn update_key_description(
+        &self,
+        caller: &Caller,
+        request: &UpdateKeyDescriptionRequest,
+    ) -> Result<UpdateKeyDescriptionResponse, KmsError> {
+        check_description(&request.description)?;
+        let purpose = Purpose::new(Action::UpdateKeyDescription, OperationClass::Annotate);
+        self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
+            record.description.clone_from(&request.description);
+            Ok(EmptyResponse)
+        })
+    }
+
+    pub(super) fn enable_key(
+        &self,
+        caller: &Caller,
+        request: &EnableKeyRequest,
+    ) -> Result<EnableKeyResponse, KmsError> {
+        let purpose = Purpose::new(Action::EnableKey, OperationClass::Switch);
+        let key_id = self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
+            record.enabled = true;
+            Ok(record.key_id)
+        })?;
+        // A rotation that fell due while the key was disabled happens now. The key is enabled either way.
+        if let Err(error) = self.load(&key_id) {
+            tracing::warn!(%key_id, %error, "the overdue rotation of an enabled key failed");
+        }
+        Ok(EmptyResponse)
+    }
+
+    pub(super) fn disable_key(
+        &self,
+        caller: &Caller,
+        request: &DisableKeyRequest,
+    ) -> Result<DisableKeyResponse, KmsError> {
+        let purpose = Purpose::new(Action::DisableKey, OperationClass::Switch);
+        self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
+            record.enabled = false;
+            Ok(EmptyResponse)
+        })
+    }
+
+    pub(super) fn schedule_key_deletion(
+        &self,
+        caller: &Caller,
+        request: &ScheduleKeyDeletionRequest,
+    ) -> Result<ScheduleKeyDeletionResponse, KmsError> {
+        let window = request.pending_window_in_days.unwrap_or(DEFAULT_WINDOW_DAYS);
+        check_range(window, "pendingWindowInDays", 7, 30)?;
+        let purpose = Purpose::new(Action::ScheduleKeyDeletion, OperationClass::ScheduleDeletion);
+        self.change_key(caller, &request.key_id, &purpose, |record, _, now| {
+            let deletion_date = Some(now.plus_days(i64::from(window)));
+            record.deletion_date = deletion_date;
+            Ok(ScheduleKeyDeletionResponse {
+                key_id: self.arn(&record.key_id),
+                deletion_date,
+                key_state: KeyState::PendingDeletion,
+                pending_window_in_days: window.unsigned_abs(),
+            })
+        })
+    }
+
+    pub(super) fn cancel_key_deletion(
+        &self,
+        caller: &Caller,
+        request: &CancelKeyDeletionRequest,
+    ) -> Result<CancelKeyDeletionResponse, KmsError> {
+        let purpose = Purpose::new(Action::CancelKeyDeletion, OperationClass::CancelDeletion);
+        self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
+            record.deletion_date = None;
+            record.enabled = false;
+            Ok(CancelKeyDeletionResponse { key_id: self.arn(&record.key_id) })
+        })
+    }
+}
+
+/// The spec and the usage of a new key, in the words of AWS when they do not go together.
+fn spec_and_usage(request: &CreateKeyRequest) -> Result<(KeySpec, KeyUsage), KmsError> {
+    let key_spec = match (request.key_spec, request.customer_master_key_spec) {
+        (Some(_), Some(_)) => {
+            return Err(KmsError::Validation(
+                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is \
+                 deprecated."
+                    .into(),
+            ));
+        }
+        (spec, deprecated) => spec.or(deprecated).unwrap_or(KeySpec::SymmetricDefault),
+    };
+    let key_usage = match (request.key_usage, key_spec) {
+        (Some(usage), _) => usage,
+        (None, KeySpec::SymmetricDefault) => KeyUsage::EncryptDecrypt,
+        (None, _) => {
+            return Err(KmsError::Validation(
+                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
+                    .into(),
+            ));
+        }
+    };
+    if !key_spec.usages().contains(&key_usage) {
+        return Err(KmsError::Validation(format!(
+            "KeyUsage {key_usage} is not compatible with KeySpec {key_spec}"
+        )));
+    }
+    Ok((key_spec, key_usage))
+}
+
+fn check_description(description: &str) -> Result<(), KmsError> {
+    if description.len() > MAX_DESCRIPTION_LEN {
+        let bound = format_args!("have length less than or equal to {MAX_DESCRIPTION_LEN}");
+        return Err(KmsError::constraint(None, "description", bound));
+    }
+    Ok(())
+}
+
+fn check_tags(tags: &[Tag]) -> Result<(), KmsError> {
+    if tags.len() > MAX_TAGS {
+        return Err(KmsError::Tag("Too many tags".into()));
+    }
+    for (index, tag) in tags.iter().enumerate() {
+        if tag.key.is_empty() || tag.key.len() > 128 || tag.value.len() > 256 {
+            let bound = format_args!("have a key of 1 to 128 and a value of 0 to 256 characters");
+            return Err(KmsError::constraint(None, "tags", bound));
+        }
+        if tag.key.starts_with("aws:") {
+            return Err(KmsError::Tag("Tags beginning with aws: are reserved".into()));
+        }
+        if tags[..index].iter().any(|other| other.key == tag.key) {
+            return Err(KmsError::Tag("Duplicate tag keys".into()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Which operation is possible in which state: one table, written as one exhaustive match.
+
+use crate::error::KmsError;
+use crate::model::{KeyArn, KeyState, Origin, Timestamp};
+use crate::store::KeyRecord;
+
+/// Operations that the same states refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationClass {
+    /// Everything that uses key material.
+    Cryptographic,
+    /// `EnableKey`, `DisableKey`.
+    Switch,
+    /// `ScheduleKeyDeletion`.
+    ScheduleDeletion,
+    /// `CancelKeyDeletion`.
+    CancelDeletion,
+    /// `CreateAlias`, `UpdateAlias` (the key it will point at), tags, `UpdateKeyDescription`.
+    Annotate,
+    /// `CreateGrant`.
+    Grant,
+    /// `EnableKeyRotation`, `DisableKeyRotation`.
+    ConfigureRotation,
+    /// `RotateKeyOnDemand`.
+    RotateOnDemand,
+    /// `GetParametersForImport`, `ImportKeyMaterial`.
+    Import,
+    /// `DeleteImportedKeyMaterial`.
+    DeleteMaterial,
+    /// Everything that only tells: `DescribeKey`, `List*`, `GetKeyRotationStatus`.
+    Read,
+}
+
+impl OperationClass {
+    /// Every class, for tests that go through the whole table.
+    pub const ALL: &'static [Self] = &[
+        Self::Cryptographic,
+        Self::Switch,
+        Self::ScheduleDeletion,
+        Self::CancelDeletion,
+        Self::Annotate,
+        Self::Grant,
+        Self::ConfigureRotation,
+        Self::RotateOnDemand,
+        Self::Import,
+        Self::DeleteMaterial,
+        Self::Read,
+    ];
+
+    /// Whether the operation makes sense for material of this origin at all.
+    const fn fits_origin(self, origin: Origin) -> bool {
+        match self {
+            Self::ConfigureRotation => matches!(origin, Origin::AwsKms),
+            Self::RotateOnDemand => matches!(origin, Origin::AwsKms | Origin::External),
+            Self::Import | Self::DeleteMaterial => matches!(origin, Origin::External),
+            Self::Cryptographic
+            | Self::Switch
+            | Self::ScheduleDeletion
+            | Self::CancelDeletion
+            | Self::Annotate
+            | Self::Grant
+            | Self::Read => true,
+        }
+    }
+}
+
+/// What the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The operation goes on.
+    Permitted,
+    /// Refused, in the words of the state.
+    RefusedByState,
+    /// Refused, because only a key that waits for its deletion can be taken back from it.
+    NotPendingDeletion,
+}
+
+/// The table of states and operations.
+pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
+    use KeyState::{
+        Creating, Disabled, Enabled, PendingDeletion, PendingImport, PendingReplicaDeletion, Unavailable,
+        Updating,
+    };
+    use OperationClass as Op;
+    use Verdict::{NotPendingDeletion, Permitted, RefusedByState};
+
+    match (operation, state) {
+        (Op::Read, _) => Permitted,
+        (Op::Cryptographic, Enabled) => Permitted,
+        (
+            Op::Cryptographic,
+            Disabled
+            | PendingDeletion
+            | PendingReplicaDeletion
+            | PendingImport
+            | Unavailable
+            | Creating
+            | Updating,
+        ) => RefusedByState,
+        (Op::Switch, Enabled | Disabled | Unavailable | Updating) => Permitted,
+        (Op::Switch, PendingDeletion | PendingReplicaDeletion | PendingImport | Creating) => RefusedByState,
+        (Op::ScheduleDeletion, Enabled | Disabled | PendingImport | Unavailable) => Permitted,
+        (Op::ScheduleDeletion, PendingDeletion | PendingReplicaDeletion | Creating | Updating) => {
+            RefusedByState
+        }
+        (Op::CancelDeletion, PendingDeletion | PendingReplicaDeletion) => Permitted,
+        (Op::CancelDeletion, Enabled | Disabled | PendingImport | Unavailable | Creating | Updating) => {
+            NotPendingDeletion
+        }
+        (Op::Annotate, Enabled | Disabled | PendingImport | Unavailable | Updating) => Permitted,
+        (Op::Annotate, PendingDeletion | PendingReplicaDeletion | Creating) => RefusedByState,
+        (Op::Grant, Enabled | Unavailable | Updating) => Permitted,
+        (Op::Grant, Disabled | PendingDeletion | PendingReplicaDeletion | PendingImport | Creating) => {
+            RefusedByState
+        }
+        (Op::ConfigureRotation, Enabled) => Permitted,
+        (
+            Op::ConfigureRotation,
+            Disabled
+            | PendingDeletion
+            | PendingReplicaDeletion
+            | PendingImport
+            | Unavailable
+            | Creating
+            | Updating,
+        ) => RefusedByState,
+        (Op::RotateOnDemand, Enabled) => Permitted,
+        (
+            Op::RotateOnDemand,
+            Disabled
+            | PendingDeletion
+            | PendingReplicaDeletion
+            | PendingImport
+            | Unavailable
+            | Creating
+            | Updating,
+        ) => RefusedByState,
+        (Op::Import, Enabled | Disabled | PendingImport) => Permitted,
+        (Op::Import, PendingDeletion | PendingReplicaDeletion | Unavailable | Creating | Updating) => {
+            RefusedByState
+        }
+        (
+            Op::DeleteMaterial,
+            Enabled | Disabled | PendingImport | PendingDeletion | PendingReplicaDeletion,
+        ) => Permitted,
+        (Op::DeleteMaterial, Unavailable | Creating | Updating) => RefusedByState,
+    }
+}
+
+/// Refuses an operation on `record` that its origin or its state at `now` does not permit. The origin comes first, as
+/// in AWS: what never works is not reported as a matter of state.
+pub(super) fn check(
+    operation: OperationClass,
+    record: &KeyRecord,
+    arn: &KeyArn,
+    now: Timestamp,
+) -> Result<(), KmsError> {
+    if !operation.fits_origin(record.origin) {
+        return Err(KmsError::wrong_origin(arn, record.origin));
+    }
+    let state = record.state(now);
+    match verdict(operation, state) {
+        Verdict::Permitted => Ok(()),
+        Verdict::RefusedByState => Err(KmsError::wrong_state(arn, state)),
+        Verdict::NotPendingDeletion => {
+            Err(KmsError::KmsInvalidState(format!("{arn} is not pending deletion.")))
+        }
+    }
+}

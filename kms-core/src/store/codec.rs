@@ -1,0 +1,99 @@
+//! Records to sealed bytes and back.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{AliasRecord, KeyRecord, StoreError};
+use crate::model::{AliasName, KeyId, MaterialId};
+use crate::seal::{SealError, Sealer};
+
+/// Seals each record for the row that it lies in: a row that was changed, exchanged with another one, or brought from
+/// another keystore does not open.
+///
+/// What this cannot notice is an old version of a row put back in its place; see the threat model.
+#[derive(Debug)]
+pub struct RecordCodec {
+    sealer: Sealer,
+}
+
+impl RecordCodec {
+    /// A codec under a sealer for records.
+    pub fn new(sealer: Sealer) -> Self {
+        Self { sealer }
+    }
+
+    pub(super) fn seal_key(&self, record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+        let id = record.key_id.to_bytes();
+        self.seal(&[b"key", &id], &json(record)?)
+    }
+
+    pub(super) fn open_key(&self, key_id: &KeyId, sealed: &[u8]) -> Result<KeyRecord, StoreError> {
+        let what = || format!("key {key_id}");
+        let record: KeyRecord = self.open_json(&[b"key", &key_id.to_bytes()], sealed, what)?;
+        if record.key_id != *key_id {
+            return Err(StoreError::Corrupt { what: what() });
+        }
+        Ok(record)
+    }
+
+    pub(super) fn seal_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+        handle: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        self.seal(&[b"material", &key_id.to_bytes(), material_id.as_bytes()], handle)
+    }
+
+    pub(super) fn open_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        self.sealer
+            .open(&[b"material", &key_id.to_bytes(), material_id.as_bytes()], sealed)
+            .map(|handle| handle.to_vec())
+            .map_err(|error| unsealed(error, || format!("material {material_id} of key {key_id}")))
+    }
+
+    pub(super) fn seal_alias(&self, record: &AliasRecord) -> Result<Vec<u8>, StoreError> {
+        let place: [&[u8]; 3] = [b"alias", record.name.as_str().as_bytes(), &record.key_id.to_bytes()];
+        self.seal(&place, &json(record)?)
+    }
+
+    pub(super) fn open_alias(
+        &self,
+        name: &AliasName,
+        key_id: &KeyId,
+        sealed: &[u8],
+    ) -> Result<AliasRecord, StoreError> {
+        let place: [&[u8]; 3] = [b"alias", name.as_str().as_bytes(), &key_id.to_bytes()];
+        self.open_json(&place, sealed, || format!("alias {name} of key {key_id}"))
+    }
+
+    fn seal(&self, place: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.sealer.seal(place, plaintext).map_err(|error| StoreError::Backend(error.to_string()))
+    }
+
+    fn open_json<T: DeserializeOwned>(
+        &self,
+        place: &[&[u8]],
+        sealed: &[u8],
+        what: impl Fn() -> String,
+    ) -> Result<T, StoreError> {
+        let bytes = self.sealer.open(place, sealed).map_err(|error| unsealed(error, &what))?;
+        serde_json::from_slice(&bytes).map_err(|_| StoreError::Corrupt { what: what() })
+    }
+}
+
+fn json<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|error| StoreError::Backend(error.to_string()))
+}
+
+fn unsealed(error: SealError, what: impl Fn() -> String) -> StoreError {
+    match error {
+        SealError::Unauthentic => StoreError::Corrupt { what: what() },
+        SealError::Internal => StoreError::Backend(error.to_string()),
+    }
+}

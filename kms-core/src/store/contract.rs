@@ -1,0 +1,172 @@
+//! What every store promises, run on each of them.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin};
+use crate::seal::{Purpose, RootKey};
+
+/// A store with what keeps it alive.
+type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
+
+fn memory() -> Fixture {
+    (Box::new(MemoryStore::new()), None)
+}
+
+fn sqlite() -> Fixture {
+    let dir = TempDir::new().expect("temporary directory");
+    let root = RootKey::generate().expect("random");
+    let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
+    let store = SqliteStore::open(&dir.path().join("keys.sqlite"), codec).expect("opens");
+    (Box::new(store), Some(dir))
+}
+
+fn key() -> KeyRecord {
+    KeyRecord {
+        key_id: KeyId::generate(),
+        key_spec: KeySpec::SymmetricDefault,
+        key_usage: KeyUsage::EncryptDecrypt,
+        origin: Origin::AwsKms,
+        key_manager: KeyManager::Customer,
+        managing_service: None,
+        description: "d".into(),
+        creation_date: Timestamp::from_millis(1),
+        enabled: true,
+        deletion_date: None,
+        rotation: RotationRecord::default(),
+        materials: vec![MaterialRecord::new(MaterialId::from_bytes([7; 32]), KeyMaterialState::Current)],
+        tags: Vec::new(),
+    }
+}
+
+fn alias(name: &str, key: &KeyRecord) -> AliasRecord {
+    let date = Timestamp::from_millis(2);
+    AliasRecord {
+        name: name.parse().expect("valid name"),
+        key_id: key.key_id,
+        creation_date: date,
+        last_updated_date: date,
+    }
+}
+
+fn put(store: &dyn MetadataStore, record: &KeyRecord) {
+    write(store, |tx| Ok(tx.put_key(record)?)).expect("writes");
+}
+
+fn records_round_trip((store, _dir): Fixture) {
+    let record = key();
+    let material = MaterialId::from_bytes([7; 32]);
+    let named = alias("alias/a", &record);
+    write(&*store, |tx| {
+        tx.put_key(&record)?;
+        tx.put_material_handle(&record.key_id, &material, b"handle")?;
+        Ok(tx.put_alias(&named)?)
+    })
+    .expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.key(&record.key_id)?, Some(record.clone()));
+        assert_eq!(tx.material_handle(&record.key_id, &material)?, Some(b"handle".to_vec()));
+        assert_eq!(tx.alias(&named.name)?, Some(named.clone()));
+        assert_eq!(tx.key(&KeyId::generate())?, None);
+        Ok(())
+    })
+    .expect("reads");
+}
+
+fn a_failed_transaction_changes_nothing((store, _dir): Fixture) {
+    let record = key();
+    let result: Result<(), KmsError> = write(&*store, |tx| {
+        tx.put_key(&record)?;
+        Err(KmsError::Conflict(String::new()))
+    });
+    assert!(result.is_err());
+    assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(None));
+}
+
+fn the_counter_changes_with_every_commit((store, _dir): Fixture) {
+    let before = store.change_counter().expect("counts");
+    assert_eq!(store.change_counter(), Ok(before));
+    put(&*store, &key());
+    let after = store.change_counter().expect("counts");
+    assert_ne!(before, after);
+    put(&*store, &key());
+    assert_ne!(store.change_counter(), Ok(after));
+}
+
+fn pages_are_in_order_and_complete((store, _dir): Fixture) {
+    let owner = key();
+    let other = key();
+    let names = ["alias/a", "alias/b", "alias/c"];
+    write(&*store, |tx| {
+        tx.put_key(&owner)?;
+        tx.put_key(&other)?;
+        names.iter().try_for_each(|name| tx.put_alias(&alias(name, &owner)))?;
+        Ok(tx.put_alias(&alias("alias/bb", &other))?)
+    })
+    .expect("writes");
+    read(&*store, |tx| {
+        let mut ids = vec![owner.key_id, other.key_id];
+        ids.sort();
+        assert_eq!(tx.list_keys(None, 10)?, ids);
+        assert_eq!(tx.list_keys(None, 1)?, ids[..1]);
+        assert_eq!(tx.list_keys(Some(&ids[0]), 10)?, ids[1..]);
+        let all: Vec<_> =
+            tx.list_aliases(None, None, 10)?.into_iter().map(|one| one.name.to_string()).collect();
+        assert_eq!(all, ["alias/a", "alias/b", "alias/bb", "alias/c"]);
+        let after = "alias/a".parse().expect("valid");
+        let page = tx.list_aliases(Some(&owner.key_id), Some(&after), 1)?;
+        assert_eq!(page.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["alias/b"]);
+        Ok(())
+    })
+    .expect("reads");
+}
+
+fn erasing_a_key_takes_everything_of_it((store, _dir): Fixture) {
+    let record = key();
+    let material = MaterialId::from_bytes([7; 32]);
+    write(&*store, |tx| {
+        tx.put_key(&record)?;
+        tx.put_material_handle(&record.key_id, &material, b"handle")?;
+        Ok(tx.put_alias(&alias("alias/a", &record))?)
+    })
+    .expect("writes");
+    write(&*store, |tx| Ok(tx.erase_key(&record.key_id)?)).expect("erases");
+    assert_eq!(store.scrub(), Ok(true));
+    read(&*store, |tx| {
+        assert_eq!(tx.key(&record.key_id)?, None);
+        assert_eq!(tx.material_handle(&record.key_id, &material)?, None);
+        assert!(tx.list_aliases(None, None, 10)?.is_empty());
+        Ok(())
+    })
+    .expect("reads");
+}
+
+fn due_keys_come_longest_overdue_first((store, _dir): Fixture) {
+    let due_at = |millis| KeyRecord { deletion_date: Some(Timestamp::from_millis(millis)), ..key() };
+    let (late, later, future) = (due_at(10), due_at(20), due_at(30));
+    [&later, &future, &late, &key()].into_iter().for_each(|record| put(&*store, record));
+    let due = read(&*store, |tx| Ok(tx.due_keys(Timestamp::from_millis(20), 10)?));
+    assert_eq!(due, Ok(vec![late.key_id, later.key_id]));
+}
+
+fn an_alias_needs_its_key((store, _dir): Fixture) {
+    let record = key();
+    assert!(write(&*store, |tx| Ok(tx.put_alias(&alias("alias/a", &record))?)).is_err());
+}
+
+macro_rules! contract {
+    ($($name:ident,)+) => {
+        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
+        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+    };
+}
+
+contract! {
+    records_round_trip,
+    a_failed_transaction_changes_nothing,
+    the_counter_changes_with_every_commit,
+    pages_are_in_order_and_complete,
+    erasing_a_key_takes_everything_of_it,
+    due_keys_come_longest_overdue_first,
+    an_alias_needs_its_key,
+}

@@ -1,0 +1,161 @@
+//! A store that forgets everything at the end of the process: tests and trials.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{AliasRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, StoreError, WriteTx, WriteWork};
+use crate::error::KmsError;
+use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
+
+/// A [`MetadataStore`] in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    changes: u64,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    handles: BTreeMap<(KeyId, MaterialId), Vec<u8>>,
+    aliases: BTreeMap<AliasName, AliasRecord>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic cannot leave a half-made state: a transaction works on a copy and is put in place whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetadataStore for MemoryStore {
+    fn with_read(&self, work: ReadWork<'_>) -> Result<(), KmsError> {
+        let tx = MemoryTx { state: RefCell::new(self.lock().clone()) };
+        work(&tx)
+    }
+
+    fn with_write(&self, work: WriteWork<'_>) -> Result<(), KmsError> {
+        let mut state = self.lock();
+        let tx = MemoryTx { state: RefCell::new(state.clone()) };
+        work(&tx)?;
+        *state = tx.state.into_inner();
+        state.changes += 1;
+        Ok(())
+    }
+
+    fn change_counter(&self) -> Result<u64, StoreError> {
+        Ok(self.lock().changes)
+    }
+
+    fn scrub(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+}
+
+struct MemoryTx {
+    state: RefCell<State>,
+}
+
+impl MemoryTx {
+    fn require_key(&self, key_id: &KeyId) -> Result<(), StoreError> {
+        match self.state.borrow().keys.contains_key(key_id) {
+            true => Ok(()),
+            false => Err(StoreError::Backend(format!("key {key_id} is not in the store"))),
+        }
+    }
+}
+
+impl ReadTx for MemoryTx {
+    fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.state.borrow().keys.get(key_id).cloned())
+    }
+
+    fn material_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state.borrow().handles.get(&(*key_id, *material_id)).cloned())
+    }
+
+    fn alias(&self, name: &AliasName) -> Result<Option<AliasRecord>, StoreError> {
+        Ok(self.state.borrow().aliases.get(name).cloned())
+    }
+
+    fn list_keys(&self, after: Option<&KeyId>, limit: usize) -> Result<Vec<KeyId>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state.borrow();
+        Ok(state.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id).take(limit).collect())
+    }
+
+    fn list_aliases(
+        &self,
+        key_id: Option<&KeyId>,
+        after: Option<&AliasName>,
+        limit: usize,
+    ) -> Result<Vec<AliasRecord>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state.borrow();
+        let wanted = |record: &&AliasRecord| key_id.is_none_or(|key_id| record.key_id == *key_id);
+        let records = state.aliases.range::<AliasName, _>((from, Bound::Unbounded)).map(|(_, record)| record);
+        Ok(records.filter(wanted).take(limit).cloned().collect())
+    }
+
+    fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
+        let state = self.state.borrow();
+        let due = |record: &KeyRecord| record.next_due().filter(|due| *due <= now);
+        let mut keys: Vec<_> =
+            state.keys.values().filter_map(|record| Some((due(record)?, record.key_id))).collect();
+        keys.sort();
+        Ok(keys.into_iter().map(|(_, key_id)| key_id).take(limit).collect())
+    }
+}
+
+impl WriteTx for MemoryTx {
+    fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        self.state.borrow_mut().keys.insert(record.key_id, record.clone());
+        Ok(())
+    }
+
+    fn put_material_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+        handle: &[u8],
+    ) -> Result<(), StoreError> {
+        self.require_key(key_id)?;
+        self.state.borrow_mut().handles.insert((*key_id, *material_id), handle.to_vec());
+        Ok(())
+    }
+
+    fn erase_material_handle(&self, key_id: &KeyId, material_id: &MaterialId) -> Result<(), StoreError> {
+        self.state.borrow_mut().handles.remove(&(*key_id, *material_id));
+        Ok(())
+    }
+
+    fn erase_key(&self, key_id: &KeyId) -> Result<(), StoreError> {
+        let mut state = self.state.borrow_mut();
+        state.keys.remove(key_id);
+        state.handles.retain(|(owner, _), _| owner != key_id);
+        state.aliases.retain(|_, record| record.key_id != *key_id);
+        Ok(())
+    }
+
+    fn put_alias(&self, record: &AliasRecord) -> Result<(), StoreError> {
+        self.require_key(&record.key_id)?;
+        self.state.borrow_mut().aliases.insert(record.name.clone(), record.clone());
+        Ok(())
+    }
+
+    fn delete_alias(&self, name: &AliasName) -> Result<(), StoreError> {
+        self.state.borrow_mut().aliases.remove(name);
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! The embedded store: one SQLite database, used by several processes at once.
+//!
+//! Durability and secrecy come from the pragmas in [`connect`]: a committed change survives a power cut, and what is
+//! deleted is overwritten in the database. The write-ahead log keeps old pages until [`MetadataStore::scrub`] empties
+//! it.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use super::{
+    AliasRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, RecordCodec, StoreError, WriteTx, WriteWork,
+};
+use crate::error::KmsError;
+use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
+
+/// How long a process waits for another one to finish its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The steps from an empty database to the present schema. A step is never changed, only added.
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// A [`MetadataStore`] in a SQLite database.
+pub struct SqliteStore {
+    codec: RecordCodec,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    /// Never writes, so its `data_version` counts the changes of everybody else, and that is everybody: the other
+    /// processes and the writer above. Apart from the reader, so that the check before each operation does not wait
+    /// for a long list.
+    watcher: Mutex<Connection>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, creates it if it is missing, and brings its schema up to date.
+    pub fn open(path: &Path, codec: RecordCodec) -> Result<Self, StoreError> {
+        let mut writer = connect(path)?;
+        migrate(&mut writer)?;
+        let (reader, watcher) = (connect(path)?, connect(path)?);
+        Ok(Self {
+            codec,
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            watcher: Mutex::new(watcher),
+        })
+    }
+}
+
+/// A panic inside a transaction rolls it back when the transaction is dropped, so the connection is good again.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path).map_err(backend)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(backend)?;
+    // The order matters: the journal mode is a property of the file, the others of this connection.
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(backend)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(backend)?;
+    connection.pragma_update(None, "secure_delete", "ON").map_err(backend)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(backend)?;
+    connection.pragma_update(None, "trusted_schema", "OFF").map_err(backend)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let supported = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(backend)?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migration (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT",
+    )
+    .map_err(backend)?;
+    let found: i64 = tx
+        .query_row("SELECT coalesce(max(version), 0) FROM migration", [], |row| row.get(0))
+        .map_err(backend)?;
+    if found > supported {
+        return Err(StoreError::NewerVersion { found, supported });
+    }
+    for (version, step) in (1_i64..).zip(MIGRATIONS) {
+        if version > found {
+            tx.execute_batch(step).map_err(backend)?;
+            tx.execute("INSERT INTO migration VALUES (?1, datetime('now'))", [version]).map_err(backend)?;
+        }
+    }
+    tx.commit().map_err(backend)
+}
+
+fn backend(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt { what: "the key database".into() }
+        }
+        _ => StoreError::Backend(error.to_string()),
+    }
+}
+
+impl MetadataStore for SqliteStore {
+    fn with_read(&self, work: ReadWork<'_>) -> Result<(), KmsError> {
+        let mut reader = lock(&self.reader);
+        let inner = reader.transaction().map_err(backend)?;
+        work(&SqliteTx { inner, codec: &self.codec })
+    }
+
+    fn with_write(&self, work: WriteWork<'_>) -> Result<(), KmsError> {
+        let mut writer = lock(&self.writer);
+        let inner = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(backend)?;
+        let tx = SqliteTx { inner, codec: &self.codec };
+        work(&tx)?;
+        tx.inner.commit().map_err(|error| backend(error).into())
+    }
+
+    fn change_counter(&self) -> Result<u64, StoreError> {
+        let watcher = lock(&self.watcher);
+        let mut statement = watcher.prepare_cached("PRAGMA data_version").map_err(backend)?;
+        let version: i64 = statement.query_row([], |row| row.get(0)).map_err(backend)?;
+        Ok(version.cast_unsigned())
+    }
+
+    fn scrub(&self) -> Result<bool, StoreError> {
+        let writer = lock(&self.writer);
+        let pending = "SELECT EXISTS (SELECT 1 FROM scrub_pending)";
+        if !writer.query_row(pending, [], |row| row.get::<_, bool>(0)).map_err(backend)? {
+            return Ok(true);
+        }
+        let blocked = writer
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+            .map_err(backend)?;
+        if blocked != 0 {
+            return Ok(false);
+        }
+        writer.execute("DELETE FROM scrub_pending", []).map_err(backend)?;
+        Ok(true)
+    }
+}
+
+struct SqliteTx<'a> {
+    inner: Transaction<'a>,
+    codec: &'a RecordCodec,
+}
+
+impl SqliteTx<'_> {
+    fn blob(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        statement.query_row(parameters, |row| row.get(0)).optional().map_err(backend)
+    }
+
+    fn execute(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
+        self.inner.prepare_cached(sql).and_then(|mut one| one.execute(parameters)).map_err(backend)?;
+        Ok(())
+    }
+
+    /// Remembered in the same transaction as the erasure, so that a crash before the log is emptied is made good.
+    fn request_scrub(&self) -> Result<(), StoreError> {
+        self.execute("INSERT OR IGNORE INTO scrub_pending VALUES (1)", &[])
+    }
+
+    fn key_ids(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<KeyId>, StoreError> {
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        let rows = statement.query_map(parameters, |row| row.get::<_, String>(0)).map_err(backend)?;
+        rows.map(|row| parse_key_id(&row.map_err(backend)?)).collect()
+    }
+
+    fn alias_row(&self, row: &Row<'_>) -> Result<AliasRecord, StoreError> {
+        let name: String = row.get(0).map_err(backend)?;
+        let key_id: String = row.get(1).map_err(backend)?;
+        let sealed: Vec<u8> = row.get(2).map_err(backend)?;
+        let parsed = name.parse().map_err(|_| StoreError::Corrupt { what: format!("alias {name:?}") })?;
+        self.codec.open_alias(&parsed, &parse_key_id(&key_id)?, &sealed)
+    }
+}
+
+fn parse_key_id(text: &str) -> Result<KeyId, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt { what: format!("key {text:?}") })
+}
+
+/// SQL has no unbounded `LIMIT` but a large one.
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl ReadTx for SqliteTx<'_> {
+    fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let sealed =
+            self.blob("SELECT sealed FROM kms_key WHERE key_id = ?1", params![key_id.to_string()])?;
+        sealed.map(|sealed| self.codec.open_key(key_id, &sealed)).transpose()
+    }
+
+    fn material_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let sealed = self.blob(
+            "SELECT sealed FROM material WHERE key_id = ?1 AND material_id = ?2",
+            params![key_id.to_string(), material_id.to_string()],
+        )?;
+        sealed.map(|sealed| self.codec.open_handle(key_id, material_id, &sealed)).transpose()
+    }
+
+    fn alias(&self, name: &AliasName) -> Result<Option<AliasRecord>, StoreError> {
+        let sql = "SELECT name, key_id, sealed FROM alias WHERE name = ?1";
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        let mut rows = statement.query([name.as_str()]).map_err(backend)?;
+        rows.next().map_err(backend)?.map(|row| self.alias_row(row)).transpose()
+    }
+
+    fn list_keys(&self, after: Option<&KeyId>, limit: usize) -> Result<Vec<KeyId>, StoreError> {
+        let after = after.map(KeyId::to_string).unwrap_or_default();
+        self.key_ids(
+            "SELECT key_id FROM kms_key WHERE key_id > ?1 ORDER BY key_id LIMIT ?2",
+            params![after, sql_limit(limit)],
+        )
+    }
+
+    fn list_aliases(
+        &self,
+        key_id: Option<&KeyId>,
+        after: Option<&AliasName>,
+        limit: usize,
+    ) -> Result<Vec<AliasRecord>, StoreError> {
+        let sql = "SELECT name, key_id, sealed FROM alias
+                   WHERE name > ?1 AND (?2 IS NULL OR key_id = ?2) ORDER BY name LIMIT ?3";
+        let after = after.map(AliasName::as_str).unwrap_or_default();
+        let key_id = key_id.map(KeyId::to_string);
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        let mut rows = statement.query(params![after, key_id, sql_limit(limit)]).map_err(backend)?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next().map_err(backend)? {
+            records.push(self.alias_row(row)?);
+        }
+        Ok(records)
+    }
+
+    fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
+        self.key_ids(
+            "SELECT key_id FROM kms_key WHERE next_due <= ?1 ORDER BY next_due, key_id LIMIT ?2",
+            params![now.as_millis(), sql_limit(limit)],
+        )
+    }
+}
+
+impl WriteTx for SqliteTx<'_> {
+    fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let next_due = record.next_due().map(Timestamp::as_millis);
+        self.execute(
+            "INSERT INTO kms_key (key_id, next_due, sealed) VALUES (?1, ?2, ?3)
+             ON CONFLICT (key_id) DO UPDATE SET next_due = excluded.next_due, sealed = excluded.sealed",
+            params![record.key_id.to_string(), next_due, self.codec.seal_key(record)?],
+        )
+    }
+
+    fn put_material_handle(
+        &self,
+        key_id: &KeyId,
+        material_id: &MaterialId,
+        handle: &[u8],
+    ) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO material (key_id, material_id, sealed) VALUES (?1, ?2, ?3)
+             ON CONFLICT (key_id, material_id) DO UPDATE SET sealed = excluded.sealed",
+            params![
+                key_id.to_string(),
+                material_id.to_string(),
+                self.codec.seal_handle(key_id, material_id, handle)?
+            ],
+        )
+    }
+
+    fn erase_material_handle(&self, key_id: &KeyId, material_id: &MaterialId) -> Result<(), StoreError> {
+        let row = params![key_id.to_string(), material_id.to_string()];
+        // Overwritten in place first: secure_delete then has only zeros to remove.
+        self.execute(
+            "UPDATE material SET sealed = zeroblob(length(sealed)) WHERE key_id = ?1 AND material_id = ?2",
+            row,
+        )?;
+        self.execute("DELETE FROM material WHERE key_id = ?1 AND material_id = ?2", row)?;
+        self.request_scrub()
+    }
+
+    fn erase_key(&self, key_id: &KeyId) -> Result<(), StoreError> {
+        let row = params![key_id.to_string()];
+        self.execute("UPDATE material SET sealed = zeroblob(length(sealed)) WHERE key_id = ?1", row)?;
+        self.execute("DELETE FROM material WHERE key_id = ?1", row)?;
+        self.execute("DELETE FROM alias WHERE key_id = ?1", row)?;
+        self.execute("DELETE FROM kms_key WHERE key_id = ?1", row)?;
+        self.request_scrub()
+    }
+
+    fn put_alias(&self, record: &AliasRecord) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO alias (name, key_id, sealed) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed",
+            params![record.name.as_str(), record.key_id.to_string(), self.codec.seal_alias(record)?],
+        )
+    }
+
+    fn delete_alias(&self, name: &AliasName) -> Result<(), StoreError> {
+        self.execute("DELETE FROM alias WHERE name = ?1", params![name.as_str()])
+    }
+}

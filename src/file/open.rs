@@ -1,0 +1,234 @@
+//! Opening: telling a crash from tampering (`docs/format.md`, "Seal").
+
+use std::sync::Arc;
+
+use super::encrypted_file::{HeaderState, State};
+use super::entries::{Totals, for_each_present};
+use super::{Damage, FileContext, FileError};
+use crate::crypto::{EntrySum, FileKeys};
+use crate::format::geometry::{PlainSize, backing_size, block_count, plain_size};
+use crate::format::{
+    BlockIndex, DomainId, FileId, Header, IDENTITY_LEN, PAGE, SEAL_LEN, SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS,
+    Seal, SealBody, SealFrame, SessionNumber,
+};
+use crate::journal::clear_entries_from;
+use crate::store::FileRef;
+
+/// Files up to this size have all their entries checked when they are opened.
+const VERIFIED_AT_OPEN: u64 = 64 << 20;
+const SECTOR: usize = 512;
+
+/// Reads header, keys, seal and entries of a backing file.
+pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) -> Result<State, FileError> {
+    let backing_len = file.stat()?.size;
+    if backing_len == 0 {
+        ctx.keys.check_usable(domain)?;
+        return Ok(State::nascent());
+    }
+    let mut page = vec![0; PAGE];
+    file.read_at(&mut page, 0)?;
+    let crashed = ctx.history.crashed_between(SessionNumber(0), ctx.session);
+    if crashed && is_torn_creation(&page) {
+        tracing::warn!("a file that was being created when the volume crashed is empty now");
+        if ctx.journal.is_some() {
+            file.set_len(0)?;
+        }
+        return Ok(State::nascent());
+    }
+    let damaged = |damage| FileError::Damaged { file: None, damage };
+    let header = Header::parse(&page).map_err(|_| damaged(Damage::Header))?;
+    if header.identity.volume_id != ctx.volume_id || header.identity.domain_id != domain {
+        return Err(damaged(Damage::Foreign));
+    }
+    let keys = ctx.keys.unwrap(&header.identity, &header.slots)?;
+    Opening { ctx, file, backing_len, header, keys }.state()
+}
+
+/// Whether a sector of the header that every file has was never written: the creation did not reach the disk.
+fn is_torn_creation(page: &[u8]) -> bool {
+    let zero = |at: usize, len: usize| page[at..at + len].chunks(SECTOR).any(|s| s.iter().all(|b| *b == 0));
+    let slots_torn = SLOT_OFFSETS.iter().all(|at| zero(*at, SLOT_LEN));
+    let seals_torn = SEAL_OFFSETS.iter().all(|at| zero(*at, SEAL_LEN));
+    zero(0, IDENTITY_LEN) || slots_torn || seals_torn
+}
+
+/// Sums over the entries as they are, by their session's place before, at or after the seal's.
+#[derive(Default)]
+struct Found {
+    old: EntrySum,
+    cur: EntrySum,
+    /// A block of a session after the seal's that ended cleanly: it would have sealed.
+    foreign: bool,
+    /// There are blocks of sessions after the seal's, or malformed entries.
+    later: bool,
+    present: u64,
+    /// As the running session counts.
+    totals: Totals,
+}
+
+struct Opening<'a> {
+    ctx: &'a FileContext,
+    file: &'a FileRef,
+    backing_len: u64,
+    header: Header,
+    keys: Arc<FileKeys>,
+}
+
+impl Opening<'_> {
+    fn state(self) -> Result<State, FileError> {
+        let seal = newest_seal(&self.keys, &self.header).ok_or_else(|| self.damaged(Damage::Seal))?;
+        if seal.session > self.ctx.session {
+            return Err(self.damaged(Damage::Seal));
+        }
+        let history = &self.ctx.history;
+        let crashed_since = !history.was_clean(seal.session)
+            || history.crashed_between(SessionNumber(seal.session.0 + 1), self.ctx.session);
+        let size = self.check_size(&seal, crashed_since)?;
+        let (totals, exact) = if size <= VERIFIED_AT_OPEN || crashed_since {
+            self.check_entries(&seal, size, crashed_since)?
+        } else {
+            (self.totals_of(&seal), true)
+        };
+        let mut state = State {
+            header: HeaderState::Written(self.header.identity),
+            size,
+            backing_len: self.backing_len,
+            totals,
+            seal_generation: self.last_generation(),
+            next_seal: self.older_seal(),
+            unsealed: !exact,
+            tolerant: !exact,
+            dense: exact && seal.body.present == block_count(size),
+            keys: Some(self.keys.clone()),
+            ..State::nascent()
+        };
+        if crashed_since && self.ctx.journal.is_some() {
+            self.tidy_end(&mut state)?;
+        }
+        Ok(state)
+    }
+
+    fn file_id(&self) -> FileId {
+        self.header.identity.file_id
+    }
+
+    fn damaged(&self, damage: Damage) -> FileError {
+        FileError::Damaged { file: Some(self.file_id()), damage }
+    }
+
+    /// The size that the backing file shows, unless only tampering explains it.
+    fn check_size(&self, seal: &Seal, crashed_since: bool) -> Result<u64, FileError> {
+        let shown = plain_size(self.backing_len);
+        let size = shown.shown();
+        let sound = if !crashed_since {
+            shown == PlainSize::Bytes(seal.body.size)
+        } else if self.ctx.history.was_clean(seal.session) {
+            size >= seal.body.size
+        } else {
+            true
+        };
+        if sound { Ok(size) } else { Err(self.damaged(Damage::Size)) }
+    }
+
+    /// Adds up all entries and compares with the seal. Also says whether they are exactly the sealed ones.
+    fn check_entries(
+        &self,
+        seal: &Seal,
+        size: u64,
+        crashed_since: bool,
+    ) -> Result<(Totals, bool), FileError> {
+        let found = self.add_up(seal, size)?;
+        let old = EntrySum::from_bytes(seal.body.sum_old);
+        let cur = EntrySum::from_bytes(seal.body.sum_cur);
+        let clean = self.ctx.history.was_clean(seal.session);
+        if found.old != old || found.foreign || (clean && found.cur != cur) {
+            return Err(self.damaged(Damage::Entries));
+        }
+        let exact = found.cur == cur && !found.later && size == seal.body.size;
+        if !crashed_since && (!exact || found.present != seal.body.present) {
+            return Err(self.damaged(Damage::Entries));
+        }
+        Ok((found.totals, exact))
+    }
+
+    fn add_up(&self, seal: &Seal, size: u64) -> Result<Found, FileError> {
+        let mut found = Found::default();
+        let (key, running) = (&self.keys.sum, self.ctx.session);
+        for_each_present(self.file, self.backing_len, 0, block_count(size), |block, entry| {
+            let Ok(entry) = entry else {
+                found.later = true;
+                return Ok(());
+            };
+            let term = key.term(block.0, &entry.tag);
+            match entry.session.cmp(&seal.session) {
+                std::cmp::Ordering::Less => found.old += term,
+                std::cmp::Ordering::Equal => found.cur += term,
+                std::cmp::Ordering::Greater => {
+                    found.later = true;
+                    let crashed = !self.ctx.history.was_clean(entry.session);
+                    found.foreign |= !crashed && entry.session != running;
+                }
+            }
+            found.present += 1;
+            found.totals.add(key, running, block, &entry);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The totals of a file too large to be added up at every open.
+    fn totals_of(&self, seal: &Seal) -> Totals {
+        let (old, cur) = (EntrySum::from_bytes(seal.body.sum_old), EntrySum::from_bytes(seal.body.sum_cur));
+        let present = seal.body.present;
+        if seal.session == self.ctx.session {
+            Totals { old, cur, present }
+        } else {
+            Totals { old: old + cur, cur: EntrySum::default(), present }
+        }
+    }
+
+    /// After a crash, cuts what is behind the last byte and clears entries whose blocks were not written: a
+    /// later growth must not bring them back.
+    fn tidy_end(&self, state: &mut State) -> Result<(), FileError> {
+        if let PlainSize::Ragged(size) = plain_size(self.backing_len) {
+            self.file.set_len(backing_size(size))?;
+            state.backing_len = backing_size(size);
+        }
+        clear_entries_from(self.file, BlockIndex(block_count(state.size)))?;
+        state.fresh = true;
+        Ok(())
+    }
+
+    fn last_generation(&self) -> u64 {
+        self.header.seals.iter().flatten().map(|seal| seal.generation).max().unwrap_or(0)
+    }
+
+    /// The place of the seal that the next one replaces.
+    fn older_seal(&self) -> usize {
+        let [a, b] = self.header.seals.map(|seal| seal.map_or(0, |seal| seal.generation));
+        usize::from(b < a)
+    }
+}
+
+/// The authentic seal of the highest generation.
+fn newest_seal(keys: &FileKeys, header: &Header) -> Option<Seal> {
+    let open = |frame: &SealFrame| open_seal(keys, header.identity.file_id, frame);
+    header.seals.iter().flatten().filter_map(open).max_by_key(|seal| seal.generation)
+}
+
+/// Associated data of a seal: the file id and the generation, which is in the clear.
+pub(super) fn seal_aad(file_id: FileId, session: SessionNumber, generation: u64) -> [u8; 28] {
+    let mut aad = [0; 28];
+    aad[..16].copy_from_slice(&file_id.0);
+    aad[16..20].copy_from_slice(&session.0.to_le_bytes());
+    aad[20..].copy_from_slice(&generation.to_le_bytes());
+    aad
+}
+
+fn open_seal(keys: &FileKeys, file_id: FileId, frame: &SealFrame) -> Option<Seal> {
+    let mut body = [0; crate::format::SEAL_CIPHER_LEN];
+    let aad = seal_aad(file_id, frame.session, frame.generation);
+    keys.seal.open(&frame.nonce, &aad, &frame.cipher, &frame.tag, &mut body).ok()?;
+    let body = SealBody::parse(&body).ok()?;
+    Some(Seal { session: frame.session, generation: frame.generation, body })
+}

@@ -1,0 +1,124 @@
+//! The embedded service in memory, with counters and faults, for tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use kms_core::KmsError;
+use kms_core::client::KeyService;
+use kms_core::model::*;
+use kms_core::service::EmbeddedKms;
+
+/// An embedded service that counts calls and can be cut off.
+pub(crate) struct TestService {
+    inner: EmbeddedKms,
+    pub(crate) decrypts: AtomicUsize,
+    pub(crate) generated: AtomicUsize,
+    /// No answer to anything.
+    pub(crate) outage: AtomicBool,
+    /// Cryptographic operations are refused, as by a key policy.
+    pub(crate) denied: AtomicBool,
+}
+
+impl TestService {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: EmbeddedKms::in_memory().unwrap(),
+            decrypts: AtomicUsize::new(0),
+            generated: AtomicUsize::new(0),
+            outage: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
+        })
+    }
+
+    /// As the file system calls.
+    pub(crate) fn caller() -> Caller {
+        Caller::service(AccountId::local(), "root", "kmsfs")
+    }
+
+    /// A new customer managed key, by its ARN.
+    pub(crate) fn new_key(&self) -> String {
+        let made = self.inner.create_key(&Self::caller(), &CreateKeyRequest::default()).unwrap();
+        made.key_metadata.arn.to_string()
+    }
+
+    pub(crate) fn disable(&self, arn: &str) {
+        self.inner.disable_key(&Self::caller(), &KeyOnlyRequest::new(key(arn))).unwrap();
+    }
+
+    pub(crate) fn enable(&self, arn: &str) {
+        self.inner.enable_key(&Self::caller(), &KeyOnlyRequest::new(key(arn))).unwrap();
+    }
+
+    pub(crate) fn decrypts(&self) -> usize {
+        self.decrypts.load(Ordering::SeqCst)
+    }
+
+    fn answer(&self, cryptographic: bool) -> Result<(), KmsError> {
+        if self.outage.load(Ordering::SeqCst) {
+            return Err(KmsError::DependencyTimeout("no answer".into()));
+        }
+        if cryptographic && self.denied.load(Ordering::SeqCst) {
+            return Err(KmsError::AccessDenied("the key policy says no".into()));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn key(arn: &str) -> KeyRef {
+    arn.parse().unwrap()
+}
+
+macro_rules! delegate {
+    ($($method:ident($request:ident) -> $response:ident;)+) => {
+        $(fn $method(&self, caller: &Caller, request: &$request) -> Result<$response, KmsError> {
+            self.answer(false)?;
+            self.inner.$method(caller, request)
+        })+
+    };
+}
+
+impl KeyService for TestService {
+    delegate! {
+        create_key(CreateKeyRequest) -> CreateKeyResponse;
+        describe_key(DescribeKeyRequest) -> DescribeKeyResponse;
+        list_keys(ListKeysRequest) -> ListKeysResponse;
+        update_key_description(UpdateKeyDescriptionRequest) -> UpdateKeyDescriptionResponse;
+        enable_key(EnableKeyRequest) -> EnableKeyResponse;
+        disable_key(DisableKeyRequest) -> DisableKeyResponse;
+        schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
+        cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+        create_alias(CreateAliasRequest) -> CreateAliasResponse;
+        update_alias(UpdateAliasRequest) -> UpdateAliasResponse;
+        delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;
+        list_aliases(ListAliasesRequest) -> ListAliasesResponse;
+        encrypt(EncryptRequest) -> EncryptResponse;
+        re_encrypt(ReEncryptRequest) -> ReEncryptResponse;
+        generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
+            -> GenerateDataKeyWithoutPlaintextResponse;
+        generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+        enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
+        disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
+        get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
+        list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
+        rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
+        get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
+        import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
+        delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+    }
+
+    fn decrypt(&self, caller: &Caller, request: &DecryptRequest) -> Result<DecryptResponse, KmsError> {
+        self.decrypts.fetch_add(1, Ordering::SeqCst);
+        self.answer(true)?;
+        self.inner.decrypt(caller, request)
+    }
+
+    fn generate_data_key(
+        &self,
+        caller: &Caller,
+        request: &GenerateDataKeyRequest,
+    ) -> Result<GenerateDataKeyResponse, KmsError> {
+        self.generated.fetch_add(1, Ordering::SeqCst);
+        self.answer(true)?;
+        self.inner.generate_data_key(caller, request)
+    }
+}

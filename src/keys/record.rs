@@ -1,0 +1,170 @@
+//! Domain records in `.kmsfs/keys`: reading, making and replacing them.
+
+use std::ffi::OsStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kms_core::model::KeyRef;
+use sha2::{Digest, Sha256};
+
+use super::KeyError;
+use super::wrapper::Wrapper;
+use crate::crypto::{DomainKeys, random};
+use crate::format::{DOMAIN_RECORD_LEN, DomainId, DomainRecord, FormatError, KeyReference};
+use crate::store::{BackingNode, FileAccess, RenameMode, StoreResult};
+
+/// The directory of the domain records, in the volume directory.
+pub const KEYS_DIR: &str = "keys";
+/// Begins the name of a file that is being written; readers pass over it.
+const TEMPORARY_PREFIX: &str = ".tmp-";
+/// Mode of everything in the volume directory: its owner reads and writes.
+const RECORD_MODE: u32 = 0o600;
+/// Entries read from a directory at a time.
+const LIST_CHUNK: usize = 256;
+
+/// How headers and domain records name the KMS key `arn`: the beginning of its SHA-256 digest.
+pub fn key_id_of(arn: &str) -> [u8; 16] {
+    let digest = Sha256::digest(arn.as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    id
+}
+
+/// Seconds since 1970; a clock before that counts as 1970.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Puts `bytes` into the file `name` so that after a crash it holds either its old content or this.
+pub(crate) fn write_durably(dir: &dyn BackingNode, name: &OsStr, bytes: &[u8]) -> StoreResult<()> {
+    let temporary = format!("{TEMPORARY_PREFIX}{:032x}", u128::from_le_bytes(random::bytes()));
+    let temporary = OsStr::new(&temporary);
+    let written = (|| {
+        let (_, file) = dir.create_file(temporary, RECORD_MODE)?;
+        file.write_at(bytes, 0)?;
+        file.sync_all()?;
+        dir.rename(temporary, dir, name, RenameMode::Replace)
+    })();
+    if let Err(error) = written {
+        // The first error is the one to report; a temporary file that stays is passed over by readers.
+        let _ = dir.unlink(temporary);
+        return Err(error);
+    }
+    dir.sync_dir()
+}
+
+/// The ids of the domains that have a record in `keys_dir`, in no particular order.
+pub(super) fn list(keys_dir: &dyn BackingNode) -> StoreResult<Vec<DomainId>> {
+    let (mut found, mut cookie) = (Vec::new(), 0);
+    loop {
+        let entries = keys_dir.read_dir(cookie, LIST_CHUNK)?;
+        let Some(last) = entries.last() else { return Ok(found) };
+        cookie = last.cookie;
+        let names = entries.iter().filter_map(|entry| std::str::from_utf8(&entry.name).ok());
+        found.extend(names.filter_map(|name| name.parse::<DomainId>().ok()));
+    }
+}
+
+/// Reads the record of `domain`. Its MAC is not checked here.
+pub(super) fn read(keys_dir: &dyn BackingNode, domain: DomainId) -> Result<DomainRecord, KeyError> {
+    let node = keys_dir.lookup(OsStr::new(&domain.to_string()))?;
+    let file = node.open_file(FileAccess::Read)?;
+    let mut bytes = [0; DOMAIN_RECORD_LEN];
+    if file.read_at(&mut bytes, 0)? != DOMAIN_RECORD_LEN {
+        return Err(FormatError::Short("domain record").into());
+    }
+    let record = DomainRecord::parse(&bytes)?;
+    if record.domain_id == domain { Ok(record) } else { Err(KeyError::DomainTampered { domain }) }
+}
+
+/// Authenticates `record` and puts it into its file, durably.
+pub(super) fn write(
+    keys_dir: &dyn BackingNode,
+    record: &mut DomainRecord,
+    keys: &DomainKeys,
+) -> Result<(), KeyError> {
+    record.time = unix_seconds();
+    record.mac = keys.mac.mac32(&[&record.mac_input()?]);
+    let name = record.domain_id.to_string();
+    write_durably(keys_dir, OsStr::new(&name), &record.encode()?)?;
+    Ok(())
+}
+
+/// Whether `record` was written by a holder of `keys`.
+pub(super) fn is_authentic(record: &DomainRecord, keys: &DomainKeys) -> bool {
+    record.commitment == keys.commitment
+        && record.mac_input().is_ok_and(|input| keys.mac.verify(&[&input], &record.mac))
+}
+
+/// A domain that has a secret but no record yet.
+#[derive(Debug)]
+pub struct NewDomain {
+    pub(super) record: DomainRecord,
+    pub(super) keys: DomainKeys,
+}
+
+impl NewDomain {
+    /// Makes a secret for the domain `id` under the KMS key `key`.
+    pub(super) fn make(wrapper: &Wrapper, id: DomainId, key: &KeyRef) -> Result<Self, KeyError> {
+        let made = wrapper.new_secret(id, key)?;
+        let keys = DomainKeys::derive(&made.secret, &wrapper.volume_id.0, &id.0);
+        let key_id = key_id_of(&made.arn);
+        let record = DomainRecord {
+            volume_id: wrapper.volume_id,
+            domain_id: id,
+            generation: 1,
+            epoch: 1,
+            time: 0,
+            commitment: keys.commitment,
+            keys: vec![KeyReference { key_id, arn: made.arn, wrapped_secret: made.wrapped }],
+            mac: [0; 32],
+        };
+        Ok(Self { record, keys })
+    }
+
+    /// `record` in the next epoch with its secret under `target`; its other keys only open from here on.
+    pub(super) fn moved(
+        wrapper: &Wrapper,
+        record: &DomainRecord,
+        current: &KeyReference,
+        target: &KeyRef,
+    ) -> Result<DomainRecord, KeyError> {
+        let moved = wrapper.move_secret(record.domain_id, current, target)?;
+        let keys = DomainKeys::derive(&moved.secret, &record.volume_id.0, &record.domain_id.0);
+        if keys.commitment != record.commitment {
+            return Err(KeyError::DomainTampered { domain: record.domain_id });
+        }
+        let key_id = key_id_of(&moved.arn);
+        let former = record.keys.iter().filter(|key| key.key_id != key_id);
+        let former = former.map(|key| KeyReference { wrapped_secret: Vec::new(), ..key.clone() });
+        let first = KeyReference { key_id, arn: moved.arn, wrapped_secret: moved.wrapped };
+        Ok(DomainRecord {
+            generation: record.generation + 1,
+            epoch: record.epoch + 1,
+            keys: std::iter::once(first).chain(former).collect(),
+            ..record.clone()
+        })
+    }
+
+    /// The domain.
+    pub fn id(&self) -> DomainId {
+        self.record.domain_id
+    }
+
+    /// The ARN of its KMS key.
+    pub fn key_arn(&self) -> &str {
+        &self.record.keys[0].arn
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &DomainKeys {
+        &self.keys
+    }
+
+    /// Writes the record into `keys_dir`, durably.
+    ///
+    /// # Errors
+    /// [`KeyError::Store`], or [`KeyError::Format`] if the key's ARN is too long for a record.
+    pub fn write(&mut self, keys_dir: &dyn BackingNode) -> Result<(), KeyError> {
+        write(keys_dir, &mut self.record, &self.keys)
+    }
+}

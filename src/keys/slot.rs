@@ -1,0 +1,49 @@
+//! Key slots: their MAC, the order in which they are tried, and which of them a rewrap replaces.
+
+use crate::crypto::FileKeys;
+use crate::format::{DomainRecord, FormatError, Identity, KeySlot, RecipientKind};
+
+/// A data key under the domain's present KMS key, ready to be stored.
+#[derive(Debug)]
+pub struct SlotRewrap {
+    /// The new slot, authenticated; its wrap has been proven by unwrapping it.
+    pub slot: KeySlot,
+    /// Which of the two places the new slot goes to.
+    pub place: usize,
+    /// The place of the slot that it replaces; to be scrubbed once the new one is durable.
+    pub replaced: usize,
+}
+
+/// Puts the MAC into `slot`.
+pub(super) fn authenticate(
+    identity: &Identity,
+    slot: &mut KeySlot,
+    keys: &FileKeys,
+) -> Result<(), FormatError> {
+    slot.mac = keys.header.mac32(&[&identity.encode(), &slot.mac_input()?]);
+    Ok(())
+}
+
+/// Whether `slot` commits to `keys` and carries their MAC over itself and `identity`.
+pub(super) fn is_authentic(identity: &Identity, slot: &KeySlot, keys: &FileKeys) -> bool {
+    let Ok(input) = slot.mac_input() else { return false };
+    slot.commitment == keys.commitment && keys.header.verify(&[&identity.encode(), &input], &slot.mac)
+}
+
+/// The sound slots with their places, the highest generation first.
+pub(super) fn by_generation(slots: &[Option<KeySlot>; 2]) -> Vec<(usize, &KeySlot)> {
+    let mut sound: Vec<(usize, &KeySlot)> =
+        slots.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.as_ref()?))).collect();
+    sound.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.generation));
+    sound
+}
+
+/// Whether `slot` is wrapped under the first key of `record` in its present epoch, and under nothing else.
+pub(super) fn is_current(record: &DomainRecord, slot: &KeySlot) -> bool {
+    let current = record.keys.first().map(|key| key.key_id);
+    slot.recipients.iter().all(|recipient| {
+        recipient.kind == RecipientKind::Kms
+            && recipient.epoch == record.epoch
+            && Some(recipient.key_id) == current
+    })
+}
