@@ -8,7 +8,7 @@ use super::{Attr, AttrChange, Caller, FsResult, MountedVolume, NewMode, NodeId};
 use crate::format::geometry;
 use crate::format::symlink_plain_len;
 use crate::names::read_target;
-use crate::store::{NodeKind, NodeRef, NodeStat, StoreErrorKind, TimeChange};
+use crate::store::{NodeKind, NodeRef, StoreErrorKind, TimeChange};
 
 /// Set-user-id bit.
 const SET_UID: u32 = 0o4000;
@@ -32,16 +32,14 @@ impl MountedVolume {
     }
 
     pub(super) fn attr_of(&self, inode: &Inode) -> FsResult<Attr> {
-        let stat = inode.node.stat()?;
-        self.attr_from(inode, stat)
-    }
-
-    /// The attributes of `inode`, whose backing attributes are `stat`.
-    pub(super) fn attr_from(&self, inode: &Inode, mut stat: NodeStat) -> FsResult<Attr> {
+        // A file with journalled changes, a cut for example, has another size than its backing file shows, also
+        // for a while after it was closed. It is held before the backing file is asked: if it went in between,
+        // the answer could be from before its changes came in place.
+        let live = self.context.live(inode.backing_ino);
+        let mut stat = inode.node.stat()?;
         inode.correct_times(&mut stat);
         let size = match inode.kind {
-            // An open file may be shorter than its backing file: a cut waits in the journal.
-            NodeKind::File => match inode.open_content() {
+            NodeKind::File => match live {
                 Some(file) => file.size(),
                 None => geometry::plain_size(stat.size).shown(),
             },
@@ -95,7 +93,7 @@ impl MountedVolume {
             }
             self.touch(&inode);
         }
-        inode.changed();
+        inode.attributes_changed();
         if change.atime.is_some() || change.mtime.is_some() {
             self.change_times(&inode, change)?;
         }

@@ -81,7 +81,7 @@ impl MountedVolume {
     pub fn new(parts: VolumeParts) -> FsResult<Self> {
         let stat = parts.root.stat()?;
         let domain = parts.keys.root_domain();
-        let root = Inode::new(NodeId::ROOT, NodeKind::Directory, parts.root, domain, NodeId::ROOT);
+        let root = Inode::new(NodeId::ROOT, &stat, parts.root, domain, NodeId::ROOT);
         let volume = Self {
             store: parts.store,
             context: parts.context,

@@ -128,7 +128,7 @@ impl MountedVolume {
 
     /// An attribute was set or removed: what was remembered about it no longer holds.
     fn after_xattr(&self, inode: &Arc<Inode>, name: &OsStr) {
-        inode.changed();
+        inode.attributes_changed();
         inode.privileges.reset();
         if name.as_bytes().starts_with(ACL_PREFIX) {
             inode.default_acl.reset();

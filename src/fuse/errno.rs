@@ -7,6 +7,7 @@ use fuser::Errno;
 
 use crate::file::FileError;
 use crate::fs::FsError;
+use crate::journal::JournalError;
 use crate::keys::KeyError;
 use crate::names::NameError;
 use crate::store::{StoreError, StoreErrorKind};
@@ -54,9 +55,20 @@ fn of_file(error: &FileError) -> Errno {
         FileError::Key(error) => of_key(error),
         FileError::Store(error) => of_store(error),
         // Wrong content is never handed out.
-        FileError::Corrupt { .. } | FileError::Format(_) => Errno::EIO,
+        FileError::Damaged { .. } | FileError::Format(_) => Errno::EIO,
+        FileError::Journal(error) => of_journal(error),
         FileError::ReadOnly => Errno::EROFS,
         FileError::TooLarge => Errno::EFBIG,
+    }
+}
+
+fn of_journal(error: &JournalError) -> Errno {
+    match error {
+        JournalError::Store(error) => of_store(error),
+        // Nothing can be acknowledged any more, as on a file system that has remounted itself read-only. The call
+        // whose flush failed had the device's own error.
+        JournalError::Failed(_) => Errno::EROFS,
+        JournalError::Format(_) | JournalError::SessionsTampered(_) => Errno::EIO,
     }
 }
 
@@ -71,6 +83,7 @@ fn of_key(error: &KeyError) -> Errno {
         // non-blocking descriptor and repeat without a pause.
         KeyError::Service(_) => Errno::from_i32(libc::EREMOTEIO),
         KeyError::Tampered { .. }
+        | KeyError::ForeignKey { .. }
         | KeyError::UnknownDomain(_)
         | KeyError::DomainTampered { .. }
         | KeyError::Format(_) => Errno::EIO,
