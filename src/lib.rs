@@ -10,3 +10,4 @@ pub mod journal;
 pub mod keys;
 pub mod names;
 pub mod store;
+pub mod volume;

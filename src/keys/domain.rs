@@ -35,7 +35,7 @@ impl Domain {
 
     /// A domain that was just made.
     pub(super) fn created(new: NewDomain) -> Self {
-        Self::with(new.record, Some(Arc::new(new.keys)))
+        Self::with(new.record, Some(new.keys))
     }
 
     fn with(record: DomainRecord, keys: Option<Arc<DomainKeys>>) -> Self {

@@ -1,6 +1,7 @@
 //! Domain records in `.kmsfs/keys`: reading, making and replacing them.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kms_core::model::KeyRef;
@@ -99,7 +100,7 @@ pub(super) fn is_authentic(record: &DomainRecord, keys: &DomainKeys) -> bool {
 #[derive(Debug)]
 pub struct NewDomain {
     pub(super) record: DomainRecord,
-    pub(super) keys: DomainKeys,
+    pub(super) keys: Arc<DomainKeys>,
 }
 
 impl NewDomain {
@@ -118,7 +119,7 @@ impl NewDomain {
             keys: vec![KeyReference { key_id, arn: made.arn, wrapped_secret: made.wrapped }],
             mac: [0; 32],
         };
-        Ok(Self { record, keys })
+        Ok(Self { record, keys: Arc::new(keys) })
     }
 
     /// `record` in the next epoch with its secret under `target`; its other keys only open from here on.
@@ -156,7 +157,7 @@ impl NewDomain {
     }
 
     /// Its keys.
-    pub fn keys(&self) -> &DomainKeys {
+    pub fn keys(&self) -> &Arc<DomainKeys> {
         &self.keys
     }
 

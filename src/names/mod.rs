@@ -17,7 +17,7 @@ pub use xattr::{StoredXattr, XattrClass, XattrSealer};
 
 use crate::crypto::DomainKeys;
 use crate::format::DomainId;
-use crate::keys::KeyError;
+use crate::keys::{KeyError, KeyRing};
 
 /// The directory of kept symbolic link targets, in [`crate::format::VOLUME_DIR`].
 pub const TARGETS_DIR: &str = "targets";
@@ -38,4 +38,18 @@ pub trait DomainSource: Send + Sync {
 
     /// The domains whose id begins with `tag`.
     fn domains_with_tag(&self, tag: [u8; 4]) -> Vec<DomainId>;
+}
+
+impl DomainSource for KeyRing {
+    fn root_domain(&self) -> DomainId {
+        Self::root_domain(self)
+    }
+
+    fn domain_keys(&self, id: DomainId) -> Result<Arc<DomainKeys>, KeyError> {
+        Self::domain_keys(self, id)
+    }
+
+    fn domains_with_tag(&self, tag: [u8; 4]) -> Vec<DomainId> {
+        Self::domains_with_tag(self, tag)
+    }
 }

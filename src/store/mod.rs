@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod contract;
 mod error;
+mod host;
 pub mod memory;
 pub mod posix;
 pub mod simulated;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use host::host_name;
 
 /// The outcome of a backing call.
 pub type StoreResult<T> = Result<T, StoreError>;

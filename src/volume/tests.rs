@@ -1,0 +1,186 @@
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use kms_core::client::KeyService;
+
+use super::*;
+use crate::file::EncryptedFile;
+use crate::format::{NameMode, SessionNumber, VOLUME_DIR};
+use crate::keys::fake::TestService;
+use crate::keys::{KeyError, write_durably};
+use crate::store::memory::MemoryStore;
+use crate::store::{BackingStore, FileAccess};
+
+/// A volume in memory and the service that has its keys.
+struct World {
+    store: Arc<MemoryStore>,
+    service: Arc<TestService>,
+}
+
+impl World {
+    fn empty() -> Self {
+        Self { store: Arc::new(MemoryStore::new()), service: TestService::new() }
+    }
+
+    fn new() -> Self {
+        let world = Self::empty();
+        world.init(&InitOptions::default()).unwrap();
+        world
+    }
+
+    fn init(&self, options: &InitOptions) -> Result<NewVolume, VolumeError> {
+        let service: Arc<dyn KeyService> = self.service.clone();
+        init(&*self.store, &service, &TestService::caller(), options)
+    }
+
+    fn open(&self, mode: OpenMode) -> Result<OpenVolume, VolumeError> {
+        let options = OpenOptions { journal_len: 1, ..OpenOptions::new(mode) };
+        let (store, service) = (self.store.clone(), self.service.clone());
+        OpenVolume::open_with(store, service, TestService::caller(), &options)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.store.root().read_dir(0, 100).unwrap();
+        entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
+    }
+}
+
+fn write_file(volume: &OpenVolume, name: &str, data: &[u8]) {
+    let (node, file) = volume.root().create_file(OsStr::new(name), 0o644).unwrap();
+    let domain = volume.keys().root_domain();
+    let file = EncryptedFile::create(volume.context(), node, file, domain).unwrap();
+    file.write(0, data).unwrap();
+    file.fsync(false).unwrap();
+}
+
+fn read_file(volume: &OpenVolume, name: &str) -> Vec<u8> {
+    let node = volume.root().lookup(OsStr::new(name)).unwrap();
+    let file = EncryptedFile::open(volume.context(), node, volume.keys().root_domain()).unwrap();
+    let mut data = vec![0; file.size() as usize];
+    assert_eq!(file.read(0, &mut data).unwrap(), data.len());
+    data
+}
+
+#[test]
+fn what_is_written_is_there_after_the_next_open() {
+    let world = World::new();
+    let volume = world.open(OpenMode::Exclusive).unwrap();
+    assert_eq!(volume.session(), Some(SessionNumber(1)));
+    write_file(&volume, "a", &[7; 10_000]);
+    volume.close().unwrap();
+    for mode in [OpenMode::Exclusive, OpenMode::ReadOnly, OpenMode::Maintenance] {
+        let volume = world.open(mode).unwrap();
+        assert!(volume.recovered().is_none());
+        assert_eq!(read_file(&volume, "a"), [7; 10_000]);
+        volume.close().unwrap();
+    }
+    assert_eq!(world.open(OpenMode::Exclusive).unwrap().session(), Some(SessionNumber(3)));
+}
+
+#[test]
+fn a_crashed_session_is_recovered_once() {
+    let world = World::new();
+    let volume = world.open(OpenMode::Exclusive).unwrap();
+    write_file(&volume, "a", &[7; 10_000]);
+    drop(volume);
+    let volume = world.open(OpenMode::ReadOnly).unwrap();
+    assert_eq!(volume.recovered().unwrap().session, SessionNumber(1));
+    assert_eq!(read_file(&volume, "a"), [7; 10_000]);
+    drop(volume);
+    let volume = world.open(OpenMode::Exclusive).unwrap();
+    assert!(volume.recovered().is_none());
+    assert_eq!(volume.session(), Some(SessionNumber(2)));
+    assert_eq!(read_file(&volume, "a"), [7; 10_000]);
+}
+
+#[test]
+fn a_second_open_names_the_first() {
+    let world = World::new();
+    let first = world.open(OpenMode::Exclusive).unwrap();
+    for mode in [OpenMode::Exclusive, OpenMode::ReadOnly] {
+        match world.open(mode) {
+            Err(VolumeError::InUse(holder)) => {
+                assert_eq!((holder.pid, holder.session), (std::process::id(), SessionNumber(1)));
+                assert!(!holder.host.is_empty());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let beside = world.open(OpenMode::Maintenance).unwrap();
+    assert!(beside.live().is_some() && !beside.is_exclusive() && beside.recovered().is_none());
+    beside.close().unwrap();
+    first.close().unwrap();
+    assert!(world.open(OpenMode::Maintenance).unwrap().is_exclusive());
+}
+
+#[test]
+fn init_refuses_what_is_not_empty_and_cleans_up_after_itself() {
+    let world = World::empty();
+    assert!(matches!(world.open(OpenMode::Exclusive), Err(VolumeError::NotAVolume)));
+    let unknown = InitOptions { key: Some("alias/none".into()), ..InitOptions::default() };
+    assert!(matches!(world.init(&unknown), Err(VolumeError::Key(KeyError::Unusable { .. }))));
+    assert!(world.names().is_empty());
+    let root = world.store.root();
+    root.make_dir(OsStr::new(".kmsfs.new-0"), 0o700).unwrap().create_file(OsStr::new("x"), 0o600).unwrap();
+    root.create_file(OsStr::new("mine"), 0o600).unwrap();
+    assert!(
+        matches!(world.init(&InitOptions::default()), Err(VolumeError::NotEmpty { entry }) if entry == "mine")
+    );
+    root.unlink(OsStr::new("mine")).unwrap();
+    world.init(&InitOptions::default()).unwrap();
+    let mut names = world.names();
+    names.sort();
+    assert_eq!(names, [".k", ".kmsfs"]);
+    assert!(matches!(world.init(&InitOptions::default()), Err(VolumeError::AlreadyAVolume)));
+}
+
+#[test]
+fn a_volume_with_plain_names_has_no_directory_ids() {
+    let world = World::empty();
+    world.init(&InitOptions { name_mode: NameMode::Plain, ..InitOptions::default() }).unwrap();
+    assert_eq!(world.names(), [".kmsfs"]);
+    assert_eq!(world.open(OpenMode::ReadOnly).unwrap().name_mode(), NameMode::Plain);
+}
+
+#[test]
+fn a_superblock_that_was_changed_is_refused() {
+    let world = World::new();
+    let volume_dir = world.store.root().lookup(OsStr::new(VOLUME_DIR)).unwrap();
+    let original = *world.open(OpenMode::ReadOnly).unwrap().superblock();
+    let with = |change: &dyn Fn(&mut crate::format::Superblock)| {
+        let mut changed = original;
+        change(&mut changed);
+        write_durably(&*volume_dir, OsStr::new("volume"), &changed.encode()).unwrap();
+        (world.open(OpenMode::Exclusive), world.open(OpenMode::ReadOnly))
+    };
+    let (write, read) = with(&|superblock| superblock.name_mode = NameMode::Plain);
+    assert!(matches!(write, Err(VolumeError::Tampered { .. })));
+    assert!(matches!(read, Err(VolumeError::Tampered { .. })));
+    let (write, read) = with(&|superblock| superblock.incompat = 8);
+    assert!(matches!(write, Err(VolumeError::UnknownFeature { bits: 8, readable: false })));
+    assert!(matches!(read, Err(VolumeError::UnknownFeature { bits: 8, readable: false })));
+    let (write, _) = with(&|superblock| superblock.ro_compat = 2);
+    assert!(matches!(write, Err(VolumeError::UnknownFeature { bits: 2, readable: true })));
+    let file = volume_dir.lookup(OsStr::new("volume")).unwrap().open_file(FileAccess::ReadWrite).unwrap();
+    file.write_at(&[2], 8).unwrap();
+    assert!(matches!(world.open(OpenMode::ReadOnly), Err(VolumeError::NewerFormat { version: 2 })));
+    file.set_len(100).unwrap();
+    assert!(matches!(world.open(OpenMode::ReadOnly), Err(VolumeError::Damaged { .. })));
+}
+
+#[test]
+fn the_key_decides() {
+    let world = World::empty();
+    let arn = world.service.new_key();
+    let made = world.init(&InitOptions { key: Some(arn.clone()), ..InitOptions::default() }).unwrap();
+    assert_eq!(made.key, arn);
+    world.service.disable(&arn);
+    let refused = world.open(OpenMode::Exclusive);
+    assert!(matches!(refused, Err(VolumeError::Key(KeyError::Unusable { key, .. })) if key == arn));
+    world.service.enable(&arn);
+    world.open(OpenMode::Exclusive).unwrap().close().unwrap();
+    let elsewhere = World { store: Arc::clone(&world.store), service: TestService::new() };
+    assert!(
+        matches!(elsewhere.open(OpenMode::Exclusive), Err(VolumeError::WrongKeystore { key }) if key == arn)
+    );
+}
