@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::inode::Inode;
 use super::{Attr, AttrChange, Caller, FsResult, MountedVolume, NewMode, NodeId};
-use crate::format::geometry;
-use crate::format::symlink_plain_len;
+use crate::format::{PAGE_U64, geometry, symlink_plain_len};
 use crate::names::read_target;
 use crate::store::{NodeKind, NodeRef, StoreErrorKind, TimeChange};
 
@@ -18,6 +17,8 @@ pub(super) const SET_GID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 /// All permission bits.
 pub(super) const MODE_BITS: u32 = 0o7777;
+/// The header page in the unit of block counts, 512 bytes.
+const HEADER_UNITS: u64 = PAGE_U64 / 512;
 const CAPABILITY_XATTR: &str = "security.capability";
 const DEFAULT_ACL_XATTR: &str = "system.posix_acl_default";
 
@@ -50,11 +51,13 @@ impl MountedVolume {
             NodeKind::Directory => stat.size,
             NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice | NodeKind::BlockDevice => 0,
         };
+        // The header page belongs to no user, and it comes some time after the file does.
+        let overhead = if inode.kind == NodeKind::File { HEADER_UNITS } else { 0 };
         Ok(Attr {
             id: inode.id,
             kind: inode.kind,
             size,
-            blocks: stat.blocks,
+            blocks: stat.blocks.saturating_sub(overhead),
             mode: stat.mode & MODE_BITS,
             nlink: stat.nlink,
             uid: stat.uid,

@@ -136,6 +136,8 @@ impl MountedVolume {
         let inode = self.table.get(found.attr.id)?;
         match EncryptedFile::create(&self.context, node, file, names.domain()) {
             Ok(content) => {
+                // The header goes out later, which is no change that anybody made.
+                inode.hold_times(&inode.node.stat()?);
                 inode.adopt(content);
                 Ok(found)
             }

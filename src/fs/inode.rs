@@ -229,6 +229,17 @@ impl Inode {
             Some(LogicalTimes { mtime: time, ctime: time, ctime_is_floor: false, unsettled: true });
     }
 
+    /// The content is about to be changed in the backing file only, by its header: the times stay what they are
+    /// in `stat`.
+    pub(super) fn hold_times(&self, stat: &NodeStat) {
+        self.times.lock().get_or_insert(LogicalTimes {
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            ctime_is_floor: false,
+            unsettled: true,
+        });
+    }
+
     /// Attributes were changed in the backing file: its ctime counts again.
     pub(super) fn changed(&self) {
         if let Some(times) = &mut *self.times.lock() {
