@@ -5,6 +5,7 @@ pub mod crypto;
 pub mod file;
 pub mod format;
 pub mod fs;
+pub mod fuse;
 pub mod journal;
 pub mod keys;
 pub mod maintenance;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::inode::Inode;
 use super::{Attr, AttrChange, Caller, FsResult, MountedVolume, NewMode, NodeId};
-use crate::format::geometry;
-use crate::format::symlink_plain_len;
+use crate::format::{PAGE_U64, geometry, symlink_plain_len};
 use crate::names::read_target;
-use crate::store::{NodeKind, NodeRef, NodeStat, StoreErrorKind, TimeChange};
+use crate::store::{NodeKind, NodeRef, StoreErrorKind, TimeChange};
 
 /// Set-user-id bit.
 const SET_UID: u32 = 0o4000;
@@ -18,6 +17,8 @@ pub(super) const SET_GID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 /// All permission bits.
 pub(super) const MODE_BITS: u32 = 0o7777;
+/// The header page in the unit of block counts, 512 bytes.
+const HEADER_UNITS: u64 = PAGE_U64 / 512;
 const CAPABILITY_XATTR: &str = "security.capability";
 const DEFAULT_ACL_XATTR: &str = "system.posix_acl_default";
 
@@ -32,16 +33,14 @@ impl MountedVolume {
     }
 
     pub(super) fn attr_of(&self, inode: &Inode) -> FsResult<Attr> {
-        let stat = inode.node.stat()?;
-        self.attr_from(inode, stat)
-    }
-
-    /// The attributes of `inode`, whose backing attributes are `stat`.
-    pub(super) fn attr_from(&self, inode: &Inode, mut stat: NodeStat) -> FsResult<Attr> {
+        // A file with journalled changes, a cut for example, has another size than its backing file shows, also
+        // for a while after it was closed. It is held before the backing file is asked: if it went in between,
+        // the answer could be from before its changes came in place.
+        let live = self.context.live(inode.backing_ino);
+        let mut stat = inode.node.stat()?;
         inode.correct_times(&mut stat);
         let size = match inode.kind {
-            // An open file may be shorter than its backing file: a cut waits in the journal.
-            NodeKind::File => match inode.open_content() {
+            NodeKind::File => match live {
                 Some(file) => file.size(),
                 None => geometry::plain_size(stat.size).shown(),
             },
@@ -52,11 +51,13 @@ impl MountedVolume {
             NodeKind::Directory => stat.size,
             NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice | NodeKind::BlockDevice => 0,
         };
+        // The header page belongs to no user, and it comes some time after the file does.
+        let overhead = if inode.kind == NodeKind::File { HEADER_UNITS } else { 0 };
         Ok(Attr {
             id: inode.id,
             kind: inode.kind,
             size,
-            blocks: stat.blocks,
+            blocks: stat.blocks.saturating_sub(overhead),
             mode: stat.mode & MODE_BITS,
             nlink: stat.nlink,
             uid: stat.uid,
@@ -95,7 +96,7 @@ impl MountedVolume {
             }
             self.touch(&inode);
         }
-        inode.changed();
+        inode.attributes_changed();
         if change.atime.is_some() || change.mtime.is_some() {
             self.change_times(&inode, change)?;
         }

@@ -92,20 +92,14 @@ impl MountedVolume {
         if len == 0 {
             return Err(FsError::Invalid("an empty range"));
         }
-        let end = offset.checked_add(len).ok_or(FsError::Invalid("a range beyond the largest offset"))?;
+        offset.checked_add(len).ok_or(FsError::Invalid("a range beyond the largest offset"))?;
         let inode = self.table.get(id)?;
         self.with_handle(&inode, |file| {
             match mode {
                 AllocateMode::Grow => file.allocate(offset, len, false)?,
                 AllocateMode::KeepSize => file.allocate(offset, len, true)?,
                 AllocateMode::PunchHole => file.punch_hole(offset, len)?,
-                AllocateMode::ZeroRange { keep_size } => {
-                    let inside = file.size().min(end).saturating_sub(offset);
-                    if inside > 0 {
-                        file.punch_hole(offset, inside)?;
-                    }
-                    file.allocate(offset, len, keep_size)?;
-                }
+                AllocateMode::ZeroRange { keep_size } => file.zero_range(offset, len, keep_size)?,
             }
             Ok(())
         })?;

@@ -35,13 +35,10 @@ impl MountedVolume {
 
     /// Makes `node`, found in `parent`, known to the kernel.
     pub(super) fn entry_of(&self, node: NodeRef, domain: DomainId, parent: NodeId) -> FsResult<Entry> {
-        let (inode, stat) = {
-            let stat = node.stat()?;
-            (Inode::new(self.node_id(&stat), stat.kind, node, domain, parent), stat)
-        };
-        let inode = self.table.remember(inode);
+        let stat = node.stat()?;
+        let inode = self.table.remember(Inode::new(self.node_id(&stat), &stat, node, domain, parent));
         inode.set_parent(parent);
-        self.attr_from(&inode, stat).map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
+        self.attr_of(&inode).map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
     }
 
     /// Adds an entry with `add`, and before it the link that a long name needs. The link goes again if the
@@ -139,6 +136,8 @@ impl MountedVolume {
         let inode = self.table.get(found.attr.id)?;
         match EncryptedFile::create(&self.context, node, file, names.domain()) {
             Ok(content) => {
+                // The header goes out later, which is no change that anybody made.
+                inode.hold_times(&inode.node.stat()?);
                 inode.adopt(content);
                 Ok(found)
             }

@@ -66,9 +66,11 @@ struct LogicalTimes {
 
 /// One inode. The kernel's references are counted in the table.
 ///
-/// Lock order: `opening`, `open`, `times`. None of them is held while a table shard is locked.
+/// Lock order: `opening`, `times`, `open`. None of them is held while a table shard is locked.
 pub(super) struct Inode {
     pub(super) id: NodeId,
+    /// Number of the backing inode, by which the file layer knows its open files.
+    pub(super) backing_ino: u64,
     pub(super) kind: NodeKind,
     pub(super) node: NodeRef,
     /// The domain of the directory in which it was found. Renames and links stay within one.
@@ -89,10 +91,11 @@ pub(super) struct Inode {
 
 impl Inode {
     /// The inode behind `node`, found in the directory `parent` of domain `domain`.
-    pub(super) fn new(id: NodeId, kind: NodeKind, node: NodeRef, domain: DomainId, parent: NodeId) -> Self {
+    pub(super) fn new(id: NodeId, stat: &NodeStat, node: NodeRef, domain: DomainId, parent: NodeId) -> Self {
         Self {
             id,
-            kind,
+            backing_ino: stat.ino,
+            kind: stat.kind,
             node,
             domain,
             parent: AtomicU64::new(parent.0),
@@ -220,10 +223,29 @@ impl Inode {
             Some(LogicalTimes { mtime: time, ctime: time, ctime_is_floor: false, unsettled: true });
     }
 
+    /// The content is about to be changed in the backing file only, by its header: the times stay what they are
+    /// in `stat`.
+    pub(super) fn hold_times(&self, stat: &NodeStat) {
+        self.times.lock().get_or_insert(LogicalTimes {
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            ctime_is_floor: false,
+            unsettled: true,
+        });
+    }
+
     /// Attributes were changed in the backing file: its ctime counts again.
     pub(super) fn changed(&self) {
         if let Some(times) = &mut *self.times.lock() {
             times.ctime_is_floor = true;
+        }
+    }
+
+    /// As [`Self::changed`], and the next full fsync of the content has to flush the attributes too.
+    pub(super) fn attributes_changed(&self) {
+        self.changed();
+        if let Some(file) = self.open_content() {
+            file.mark_attributes_changed();
         }
     }
 
@@ -254,6 +276,9 @@ impl Inode {
         if let Some(times) = times.as_mut().filter(|times| times.unsettled) {
             self.node.set_times(TimeChange::Omit, TimeChange::At(times.mtime))?;
             times.unsettled = false;
+            if let Some(file) = self.open_content() {
+                file.mark_attributes_changed();
+            }
         }
         Ok(())
     }

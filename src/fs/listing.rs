@@ -164,15 +164,30 @@ impl MountedVolume {
         }
         let names = self.names_of(&listing.dir)?;
         let mut cookie = cookie_at(offset);
-        while let Some(found) = listing.take(cookie)? {
-            let behind = found.cookie;
-            if !self.show(&listing, &names, &found, with_attrs, sink)? {
-                listing.put_back(cookie, found);
-                return Ok(());
+        let start = cookie;
+        loop {
+            let shown = match listing.take(cookie) {
+                Ok(None) => return Ok(()),
+                Ok(Some(found)) => {
+                    let behind = found.cookie;
+                    match self.show(&listing, &names, &found, with_attrs, sink) {
+                        Ok(true) => Ok(behind),
+                        Ok(false) => {
+                            listing.put_back(cookie, found);
+                            return Ok(());
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match shown {
+                Ok(behind) => cookie = behind,
+                // What was handed out stays handed out: the next request meets the error first.
+                Err(_) if cookie != start => return Ok(()),
+                Err(error) => return Err(error),
             }
-            cookie = behind;
         }
-        Ok(())
     }
 
     /// The entry `.` (at offset 0) or `..`.

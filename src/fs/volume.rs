@@ -13,14 +13,22 @@ use super::table::InodeTable;
 use super::{FsResult, NodeId};
 use crate::file::{EncryptedFile, FileContext};
 use crate::format::{DomainId, NameMode};
+use crate::keys::KeyRing;
 use crate::names::{DirNames, DomainSource, TARGETS_DIR, TRASH_DIR, Targets};
 use crate::store::{BackingStore, NodeKind, NodeRef, NodeStat, StoreResult, StoreSpace};
+use crate::volume::OpenVolume;
 
 /// The keys of a mounted volume.
 pub trait MountKeys: DomainSource {
     /// Asks the key management service about every domain in use and returns those whose KMS key may not be
     /// used any more, each once.
     fn poll_usability(&self) -> Vec<DomainId>;
+}
+
+impl MountKeys for KeyRing {
+    fn poll_usability(&self) -> Vec<DomainId> {
+        Self::poll_usability(self)
+    }
 }
 
 /// What a volume is mounted from.
@@ -40,6 +48,21 @@ pub struct VolumeParts {
     /// Whether new entries are given to the caller. Only root may give files away; without it everything
     /// belongs to the user who mounted.
     pub set_owner: bool,
+}
+
+impl VolumeParts {
+    /// The parts of an opened volume, which has to stay open until the mount is gone.
+    pub fn of(volume: &OpenVolume, set_owner: bool) -> Self {
+        Self {
+            store: Arc::clone(volume.store()),
+            root: volume.root(),
+            volume_dir: volume.volume_dir(),
+            context: Arc::clone(volume.context()),
+            keys: Arc::clone(volume.keys()) as _,
+            name_mode: volume.name_mode(),
+            set_owner,
+        }
+    }
 }
 
 /// A mounted volume. Shared by all worker threads.
@@ -81,7 +104,7 @@ impl MountedVolume {
     pub fn new(parts: VolumeParts) -> FsResult<Self> {
         let stat = parts.root.stat()?;
         let domain = parts.keys.root_domain();
-        let root = Inode::new(NodeId::ROOT, NodeKind::Directory, parts.root, domain, NodeId::ROOT);
+        let root = Inode::new(NodeId::ROOT, &stat, parts.root, domain, NodeId::ROOT);
         let volume = Self {
             store: parts.store,
             context: parts.context,

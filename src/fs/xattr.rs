@@ -22,6 +22,10 @@ impl MountedVolume {
     ) -> FsResult<T> {
         match inode.kind {
             NodeKind::File => self.with_content(inode, |file| {
+                // A file that has no header yet is given one, which is no change that anybody made.
+                if file.size() == 0 {
+                    inode.hold_times(&inode.node.stat()?);
+                }
                 let keys = file.xattr_keys()?;
                 work(XattrSealer::new(&keys.xattr, &[]))
             }),
@@ -128,7 +132,7 @@ impl MountedVolume {
 
     /// An attribute was set or removed: what was remembered about it no longer holds.
     fn after_xattr(&self, inode: &Arc<Inode>, name: &OsStr) {
-        inode.changed();
+        inode.attributes_changed();
         inode.privileges.reset();
         if name.as_bytes().starts_with(ACL_PREFIX) {
             inode.default_acl.reset();

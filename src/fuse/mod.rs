@@ -1,0 +1,9 @@
+//! The kernel's side: decoding of requests, errno, and the life of a mount.
+
+mod adapter;
+mod convert;
+mod errno;
+mod mountinfo;
+mod session;
+
+pub use session::{MountConfig, MountError, Session, Unmounter};
