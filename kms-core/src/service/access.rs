@@ -106,7 +106,7 @@ impl Core {
     /// The record of a key, with everything carried out that was due on it.
     ///
     /// If that fails, for want of disk space perhaps, the key is still judged by the present time: one whose deletion
-    /// is due does not exist, expired material is not used, and a late rotation must not keep anybody from his data.
+    /// is due does not exist, expired material is not used, and a late rotation must not keep anybody from their data.
     pub(super) fn load(&self, key_id: &KeyId) -> Result<Arc<KeyRecord>, KmsError> {
         let record = self.load_as_stored(key_id)?;
         let now = self.now();

@@ -48,7 +48,7 @@ fn service_on_a_disk() -> (Fixture, Arc<FullDisk>) {
 }
 
 #[test]
-fn a_rotation_that_cannot_be_written_keeps_nobody_from_his_data() {
+fn a_rotation_that_cannot_be_written_keeps_nobody_from_their_data() {
     let (fixture, disk) = service_on_a_disk();
     let key_id = fixture.create();
     fixture.enable_rotation(key_id, Some(90)).expect("enables");
