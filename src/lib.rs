@@ -8,6 +8,7 @@ pub mod fs;
 pub mod fuse;
 pub mod journal;
 pub mod keys;
+pub mod maintenance;
 pub mod names;
 pub mod store;
 pub mod volume;
