@@ -1,9 +1,55 @@
 //! A key management service with the semantics of AWS KMS, as a library.
 //!
+//! Callers program against [`client::KeyService`]. [`service::EmbeddedKms`] is the service in this process: durable
+//! over a [`keystore::Keystore`] directory, which several processes may use at once, or forgetful for trials.
+//!
+//! ```
+//! use kms_core::client::KeyService;
+//! use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, RootKeySource};
+//! use kms_core::model::{
+//!     AccountId, Caller, CreateKeyRequest, DecryptRequest, EncryptionContext, GenerateDataKeyRequest,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let options = CreateOptions { argon2: Argon2Params::dangerous_fast(), ..CreateOptions::default() };
+//! let path = directory.path().join("keystore");
+//! let source = RootKeySource::passphrase("correct horse battery staple");
+//! # Keystore::create_with(&path, &source, &options)?;
+//! # /*
+//! Keystore::create(&path, &source)?;
+//! # */
+//! let kms = Keystore::open(&path, &source)?;
+//!
+//! let caller = Caller::local(AccountId::local(), "alice");
+//! let key = kms.create_key(&caller, &CreateKeyRequest::default())?.key_metadata;
+//! let context = EncryptionContext::from([("inode", "42")]);
+//! let made = kms.generate_data_key(&caller, &GenerateDataKeyRequest::aes_256(key.key_id, context.clone()))?;
+//! let opened = kms.decrypt(&caller, &DecryptRequest::new(made.ciphertext_blob, context))?;
+//! assert_eq!(opened.plaintext.expose(), made.plaintext.expose());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Layers, from the top; a module uses only what stands below it
-//! - [`client`]: the trait [`client::KeyService`], what callers program against.
-//! - [`model`]: ids, names, states, requests and responses; types that cannot hold an illegal value.
-//! - [`error`]: [`KmsError`], a variant per AWS exception, with the messages of AWS.
+//! - [`keystore`]: the directory of an embedded service: root key, database, permissions.
+//! - [`service`]: the operations. Resolve what the caller typed, load the key, carry out what is due on it, authorize,
+//!   check its state against one table, act in one transaction.
+//! - [`client`]: the trait [`client::KeyService`].
+//! - [`import`]: wrapping of key material on its way into the service.
+//! - [`custody`]: who holds key material, behind the trait [`custody::KeyCustody`].
+//! - [`store`]: keys and aliases in transactions, behind the trait [`store::MetadataStore`]; every row sealed.
+//! - [`blob`]: the format of ciphertext blobs.
+//! - [`seal`]: the root key, and authenticated encryption under keys that are used once.
+//! - [`model`] and [`error`]: ids, names, requests, responses, and [`KmsError`] with the codes and messages of AWS.
+//!
+//! # What holds
+//! - A change by any process holds for the next operation of every process: caches are used only while the store's
+//!   change counter stands still.
+//! - Time is looked at when a key is accessed. A key past its deletion date, or material past its expiry, is not used
+//!   once more, however long nobody ran [`service::EmbeddedKms::run_due`].
+//! - A stored record that was changed by hand, or put in the place of another one, is an error that names the key.
+//!   An older version of the same row, put back by somebody who can write the database, is not noticed.
 
 pub mod blob;
 pub mod client;

@@ -1,6 +1,6 @@
 //! What the open files of one volume share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -76,7 +76,7 @@ pub struct FileContext {
     pub(super) rules: Rules,
     pub(super) checkpoint: Mutex<()>,
     /// Files with journalled changes; kept open until these are in place.
-    pub(super) pending: Mutex<HashMap<u32, Arc<EncryptedFile>>>,
+    pub(super) pending: Mutex<BTreeMap<u32, Arc<EncryptedFile>>>,
     /// All open files by inode number. No `Arc` is dropped while this is locked.
     files: Mutex<HashMap<u64, Weak<EncryptedFile>>>,
     open_locks: [Mutex<()>; OPEN_LOCKS],
@@ -99,7 +99,7 @@ impl FileContext {
             journal: parts.journal,
             rules,
             checkpoint: Mutex::new(()),
-            pending: Mutex::new(HashMap::new()),
+            pending: Mutex::new(BTreeMap::new()),
             files: Mutex::new(HashMap::new()),
             open_locks: std::array::from_fn(|_| Mutex::new(())),
             next_ref: AtomicU32::new(1),

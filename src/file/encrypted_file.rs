@@ -45,17 +45,16 @@ pub(super) struct State {
     pub(super) next_seal: usize,
     /// The seal in place does not describe what is in place.
     pub(super) unsealed: bool,
-    /// Something was written in place since the last flush of the backing file.
+    /// Something may have been written in place since the last flush of the backing file, by an earlier opening
+    /// too.
     pub(super) fresh: bool,
     /// The last chunk whose replay would destroy blocks written in place later: a cut or a punch.
     pub(super) journalled_until: Lsn,
     /// How to find the file after a crash, once it was asked for.
     pub(super) record: Option<FileRecord>,
-    /// After a crash, blocks of crashed sessions that do not open are holes; not so in a file whose entries
-    /// are exactly the sealed ones.
+    /// After a crash, in a volume mounted read-only: blocks of crashed sessions that do not open are holes.
+    /// A writable mount makes holes of them when it opens the file, and tolerates nothing afterwards.
     pub(super) tolerant: bool,
-    /// Every block is present according to the seal: a hole is a loss.
-    pub(super) dense: bool,
 }
 
 /// One open file, shared by all of its handles. Many may read at a time, or one write.
@@ -85,11 +84,10 @@ impl State {
             seal_generation: 0,
             next_seal: 0,
             unsealed: false,
-            fresh: false,
+            fresh: true,
             journalled_until: Lsn(0),
             record: None,
             tolerant: false,
-            dense: false,
         }
     }
 
@@ -103,6 +101,11 @@ impl State {
 
     pub(super) fn damaged(&self, damage: Damage) -> FileError {
         FileError::Damaged { file: self.file_id(), damage }
+    }
+
+    /// Whether every block is present, by count: a hole is a loss then.
+    pub(super) fn is_dense(&self) -> bool {
+        self.totals.present >= block_count(self.size)
     }
 }
 

@@ -70,7 +70,6 @@ impl EncryptedFile {
         batch.append(&mut state, &room)?;
         state.journalled_until = state.overlay.last_lsn;
         state.overlay.blocks.extend(present.into_iter().map(|block| (block, Journalled::Hole)));
-        state.dense = false;
         Ok(())
     }
 

@@ -6,10 +6,12 @@ use super::encrypted_file::{HeaderState, State};
 use super::entries::{Totals, for_each_present};
 use super::{Damage, FileContext, FileError};
 use crate::crypto::{EntrySum, FileKeys};
-use crate::format::geometry::{PlainSize, backing_size, block_count, plain_size};
+use crate::format::geometry::{
+    PlainSize, backing_size, block_count, data_offset, entry_offset, plain_size, stretch_end,
+};
 use crate::format::{
-    BlockIndex, DomainId, FileId, Header, IDENTITY_LEN, PAGE, SEAL_LEN, SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS,
-    Seal, SealBody, SealFrame, SessionNumber,
+    BlockAad, BlockIndex, DomainId, Entry, FileId, Header, IDENTITY_LEN, PAGE, SEAL_LEN, SEAL_OFFSETS,
+    SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
 };
 use crate::journal::clear_entries_from;
 use crate::store::FileRef;
@@ -31,7 +33,9 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
     if crashed && is_torn_creation(&page) {
         tracing::warn!("a file that was being created when the volume crashed is empty now");
         if ctx.journal.is_some() {
+            // Durable at once, so that a second crash cannot mix this header with the next one.
             file.set_len(0)?;
+            file.sync_data()?;
         }
         return Ok(State::nascent());
     }
@@ -84,10 +88,10 @@ impl Opening<'_> {
         let crashed_since = !history.was_clean(seal.session)
             || history.crashed_between(SessionNumber(seal.session.0 + 1), self.ctx.session);
         let size = self.check_size(&seal, crashed_since)?;
-        let (totals, exact) = if size <= VERIFIED_AT_OPEN || crashed_since {
+        let totals = if size <= VERIFIED_AT_OPEN || crashed_since {
             self.check_entries(&seal, size, crashed_since)?
         } else {
-            (self.totals_of(&seal), true)
+            self.totals_of(&seal)
         };
         let mut state = State {
             header: HeaderState::Written(self.header.identity),
@@ -96,14 +100,17 @@ impl Opening<'_> {
             totals,
             seal_generation: self.last_generation(),
             next_seal: self.older_seal(),
-            unsealed: !exact,
-            tolerant: !exact,
-            dense: exact && seal.body.present == block_count(size),
+            unsealed: crashed_since,
+            tolerant: crashed_since,
             keys: Some(self.keys.clone()),
             ..State::nascent()
         };
         if crashed_since && self.ctx.journal.is_some() {
-            self.tidy_end(&mut state)?;
+            let changed = self.tidy_end(&mut state)? | self.heal(&mut state)?;
+            if changed {
+                // Durable before the next seal, which counts on it.
+                self.file.sync_data()?;
+            }
         }
         Ok(state)
     }
@@ -130,13 +137,8 @@ impl Opening<'_> {
         if sound { Ok(size) } else { Err(self.damaged(Damage::Size)) }
     }
 
-    /// Adds up all entries and compares with the seal. Also says whether they are exactly the sealed ones.
-    fn check_entries(
-        &self,
-        seal: &Seal,
-        size: u64,
-        crashed_since: bool,
-    ) -> Result<(Totals, bool), FileError> {
+    /// Adds up all entries and compares with the seal.
+    fn check_entries(&self, seal: &Seal, size: u64, crashed_since: bool) -> Result<Totals, FileError> {
         let found = self.add_up(seal, size)?;
         let old = EntrySum::from_bytes(seal.body.sum_old);
         let cur = EntrySum::from_bytes(seal.body.sum_cur);
@@ -148,7 +150,7 @@ impl Opening<'_> {
         if !crashed_since && (!exact || found.present != seal.body.present) {
             return Err(self.damaged(Damage::Entries));
         }
-        Ok((found.totals, exact))
+        Ok(found.totals)
     }
 
     fn add_up(&self, seal: &Seal, size: u64) -> Result<Found, FileError> {
@@ -189,14 +191,59 @@ impl Opening<'_> {
 
     /// After a crash, cuts what is behind the last byte and clears entries whose blocks were not written: a
     /// later growth must not bring them back.
-    fn tidy_end(&self, state: &mut State) -> Result<(), FileError> {
+    fn tidy_end(&self, state: &mut State) -> Result<bool, FileError> {
+        let mut changed = false;
         if let PlainSize::Ragged(size) = plain_size(self.backing_len) {
             self.file.set_len(backing_size(size))?;
             state.backing_len = backing_size(size);
+            changed = true;
         }
-        clear_entries_from(self.file, BlockIndex(block_count(state.size)))?;
-        state.fresh = true;
-        Ok(())
+        let behind = BlockIndex(block_count(state.size));
+        let mut stale = false;
+        for_each_present(self.file, state.backing_len, behind.0, stretch_end(behind).0, |_, _| {
+            stale = true;
+            Ok(())
+        })?;
+        if stale {
+            clear_entries_from(self.file, behind)?;
+        }
+        Ok(changed || stale)
+    }
+
+    /// Makes holes of the blocks that a crash tore before they were durable. Only blocks of crashed sessions can
+    /// be torn, and each is read once: from here on, a block that does not open is damage.
+    fn heal(&self, state: &mut State) -> Result<bool, FileError> {
+        let mut torn = Vec::new();
+        for_each_present(self.file, state.backing_len, 0, block_count(state.size), |block, entry| {
+            let sound = match &entry {
+                Ok(entry) if self.ctx.history.was_clean(entry.session) => true,
+                Ok(entry) => self.opens(block, entry)?,
+                Err(_) => false,
+            };
+            if !sound {
+                torn.push((block, entry.ok()));
+            }
+            Ok(())
+        })?;
+        let any = !torn.is_empty();
+        for (block, entry) in torn {
+            tracing::warn!(file = %self.file_id(), block = block.0, "a block torn by a crash is a hole now");
+            self.file.write_at(&Entry::encode(None), entry_offset(block))?;
+            if let Some(entry) = entry {
+                state.totals.remove(&self.keys.sum, self.ctx.session, block, &entry);
+            }
+        }
+        state.tolerant = false;
+        Ok(any)
+    }
+
+    fn opens(&self, block: BlockIndex, entry: &Entry) -> Result<bool, FileError> {
+        let len = usize::from(entry.len);
+        let (mut cipher, mut plain) = ([0; PAGE], [0; PAGE]);
+        self.file.read_at(&mut cipher[..len], data_offset(block))?;
+        let aad = BlockAad::new(block, entry.len);
+        let (nonce, tag) = (entry.nonce(), &entry.tag);
+        Ok(self.keys.content.open(&nonce, aad.bytes(), &cipher[..len], tag, &mut plain[..len]).is_ok())
     }
 
     fn last_generation(&self) -> u64 {

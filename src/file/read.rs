@@ -65,7 +65,7 @@ impl EncryptedFile {
         let block_stop = ((first.0 + 1) * PAGE_U64).min(end);
         let place = &mut out[..(block_stop - at) as usize];
         match self.block(state, first)? {
-            BlockState::Hole if state.dense => return Err(state.damaged(Damage::MissingBlock(first.0))),
+            BlockState::Hole if state.is_dense() => return Err(state.damaged(Damage::MissingBlock(first.0))),
             BlockState::Hole | BlockState::Lost => place.fill(0),
             BlockState::Journalled(entry, journal_at) => with_scratch(2 * PAGE, |scratch| {
                 let (cipher, plain) = scratch.split_at_mut(PAGE);
@@ -166,7 +166,7 @@ impl EncryptedFile {
     ) -> Result<(), FileError> {
         let mut cipher = [0; PAGE];
         let entry = match kind {
-            BlockState::Hole if state.dense => return Err(state.damaged(Damage::MissingBlock(block.0))),
+            BlockState::Hole if state.is_dense() => return Err(state.damaged(Damage::MissingBlock(block.0))),
             BlockState::Hole | BlockState::Lost => {
                 plain.fill(0);
                 return Ok(());

@@ -61,7 +61,6 @@ impl EncryptedFile {
             state.unsealed = true;
             state.fresh = true;
         }
-        state.dense = false;
         Ok(())
     }
 

@@ -210,7 +210,6 @@ impl EncryptedFile {
         state.backing_len = state.backing_len.max(data_offset(first) + cipher.len() as u64);
         state.totals = totals;
         state.size = size;
-        state.dense = false;
         Ok(())
     }
 

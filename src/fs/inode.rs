@@ -91,13 +91,7 @@ pub(super) struct Inode {
 
 impl Inode {
     /// The inode behind `node`, found in the directory `parent` of domain `domain`.
-    pub(super) fn new(
-        id: NodeId,
-        stat: &NodeStat,
-        node: NodeRef,
-        domain: DomainId,
-        parent: NodeId,
-    ) -> Self {
+    pub(super) fn new(id: NodeId, stat: &NodeStat, node: NodeRef, domain: DomainId, parent: NodeId) -> Self {
         Self {
             id,
             backing_ino: stat.ino,

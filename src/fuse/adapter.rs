@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -52,7 +52,11 @@ impl Adapter {
     }
 
     /// Runs a request. A panic would end the loop of this thread, and with the last loop hang the mount.
-    fn run<T>(&self, what: &'static str, work: impl FnOnce(&MountedVolume) -> FsResult<T>) -> Result<T, Errno> {
+    fn run<T>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&MountedVolume) -> FsResult<T>,
+    ) -> Result<T, Errno> {
         match catch_unwind(AssertUnwindSafe(|| work(&self.volume))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
@@ -312,8 +316,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mode =
-            WriteMode { kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
+        let mode = WriteMode { kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
         match self.run("write", |volume| volume.write(node_id(ino), offset, data, mode)) {
             // The kernel sends no more than `MAX_WRITE`.
             Ok(()) => reply.written(data.len() as u32),
@@ -324,7 +327,14 @@ impl Filesystem for Adapter {
     /// There is nothing to do at close(2): every write is in the backing file or in the journal when it returns,
     /// the seal is written at RELEASE, and what only the device can refuse surfaces at fsync(2). So the kernel is
     /// told to save itself the request.
-    fn flush(&self, _request: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         reply.error(Errno::ENOSYS);
     }
 
@@ -407,7 +417,14 @@ impl Filesystem for Adapter {
         Self::reply_empty(done, reply);
     }
 
-    fn fsyncdir(&self, _request: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
         Self::reply_empty(self.run("fsyncdir", |volume| volume.sync_dir(node_id(ino))), reply);
     }
 

@@ -20,8 +20,7 @@ pub(super) fn device_at(point: &Path) -> Result<Option<String>, Errno> {
 }
 
 fn read_all() -> Result<Vec<u8>, Errno> {
-    let file =
-        rustix::fs::open("/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::open("/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::new();
     let mut buf = vec![0; READ_STEP];
     loop {

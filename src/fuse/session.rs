@@ -160,9 +160,9 @@ impl Session {
             fuser::Session::new(adapter, &config.mountpoint, &helper_config(config)).map_err(failed)?
         };
         let device =
-            mountinfo::device_at(&config.mountpoint).map_err(|errno| failed(errno.into()))?.ok_or_else(|| {
-                failed(std::io::Error::new(std::io::ErrorKind::NotFound, "it was unmounted at once"))
-            })?;
+            mountinfo::device_at(&config.mountpoint).map_err(|errno| failed(errno.into()))?.ok_or_else(
+                || failed(std::io::Error::new(std::io::ErrorKind::NotFound, "it was unmounted at once")),
+            )?;
         let unmounter = Unmounter { point: config.mountpoint.clone(), device, privileged };
         Ok(Self {
             inner,
@@ -386,7 +386,8 @@ struct Tick {
 impl Tick {
     fn run(&self) {
         let start = Instant::now();
-        let (mut checkpoint_at, mut poll_at) = (start + self.checkpoint_interval, start + self.key_poll_interval);
+        let (mut checkpoint_at, mut poll_at) =
+            (start + self.checkpoint_interval, start + self.key_poll_interval);
         loop {
             let next = checkpoint_at.min(poll_at);
             if self.stop.wait(next.saturating_duration_since(Instant::now())) {

@@ -147,7 +147,8 @@ impl Keystore {
         Ok(builder(dir, &root, &header)?.build())
     }
 
-    /// Opens a keystore.
+    /// Opens a keystore. Several processes may have it open; a process that forks opens it afterwards, because SQLite
+    /// connections do not survive a fork.
     pub fn open(dir: &Path, source: &RootKeySource) -> Result<EmbeddedKms, KeystoreError> {
         Ok(Self::open_builder(dir, source)?.build())
     }

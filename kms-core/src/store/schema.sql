@@ -17,7 +17,10 @@ CREATE TABLE alias (
     sealed BLOB NOT NULL
 ) STRICT;
 CREATE INDEX alias_key ON alias (key_id, name);
--- One row while erased bytes may still lie in the write-ahead log.
-CREATE TABLE scrub_pending (
-    only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1)
+-- How many erasures there were, and how many of them the write-ahead log was emptied after.
+CREATE TABLE erasure (
+    only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+    erased INTEGER NOT NULL,
+    scrubbed INTEGER NOT NULL
 ) STRICT;
+INSERT INTO erasure VALUES (1, 0, 0);

@@ -19,6 +19,9 @@ use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
 /// How long a process waits for another one to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an erasure waits for readers. It is made good later if they take longer.
+const SCRUB_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The steps from an empty database to the present schema. A step is never changed, only added.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
@@ -45,12 +48,15 @@ impl SqliteStore {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
         let (reader, watcher) = (connect(path)?, connect(path)?);
-        Ok(Self {
+        let store = Self {
             codec,
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             watcher: Mutex::new(watcher),
-        })
+        };
+        // Makes good an erasure that a crash cut short.
+        store.scrub()?;
+        Ok(store)
     }
 }
 
@@ -128,19 +134,32 @@ impl MetadataStore for SqliteStore {
 
     fn scrub(&self) -> Result<bool, StoreError> {
         let writer = lock(&self.writer);
-        let pending = "SELECT EXISTS (SELECT 1 FROM scrub_pending)";
-        if !writer.query_row(pending, [], |row| row.get::<_, bool>(0)).map_err(backend)? {
+        let (erased, scrubbed): (i64, i64) = writer
+            .query_row("SELECT erased, scrubbed FROM erasure", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(backend)?;
+        if erased == scrubbed {
             return Ok(true);
         }
-        let blocked = writer
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            .map_err(backend)?;
-        if blocked != 0 {
-            return Ok(false);
+        writer.busy_timeout(SCRUB_TIMEOUT).map_err(backend)?;
+        let emptied = empty_log(&writer, erased);
+        writer.busy_timeout(BUSY_TIMEOUT).map_err(backend)?;
+        match emptied {
+            Err(StoreError::Busy) => Ok(false),
+            other => other,
         }
-        writer.execute("DELETE FROM scrub_pending", []).map_err(backend)?;
-        Ok(true)
     }
+}
+
+/// Writes the log back into the database, cuts it to nothing, and notes that this covers the first `erased` erasures:
+/// what another process erases meanwhile is not covered. `false` if somebody still reads from the log.
+fn empty_log(writer: &Connection, erased: i64) -> Result<bool, StoreError> {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let blocked: i64 = writer.query_row(checkpoint, [], |row| row.get(0)).map_err(backend)?;
+    if blocked != 0 {
+        return Ok(false);
+    }
+    writer.execute("UPDATE erasure SET scrubbed = max(scrubbed, ?1)", [erased]).map_err(backend)?;
+    Ok(true)
 }
 
 struct SqliteTx<'a> {
@@ -161,7 +180,7 @@ impl SqliteTx<'_> {
 
     /// Remembered in the same transaction as the erasure, so that a crash before the log is emptied is made good.
     fn request_scrub(&self) -> Result<(), StoreError> {
-        self.execute("INSERT OR IGNORE INTO scrub_pending VALUES (1)", &[])
+        self.execute("UPDATE erasure SET erased = erased + 1", &[])
     }
 
     fn key_ids(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<KeyId>, StoreError> {

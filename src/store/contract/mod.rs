@@ -3,6 +3,7 @@
 pub(super) mod attrs;
 pub(super) mod content;
 pub(super) mod names;
+pub(super) mod random;
 
 use std::ffi::OsStr;
 

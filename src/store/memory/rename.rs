@@ -14,6 +14,12 @@ impl Tree {
         mode: RenameMode,
         now: SystemTime,
     ) -> Result<Option<u64>, Kind> {
+        // Linux walks both paths, which takes directories, before it looks at either of them.
+        for dir in [from.dir, to.dir] {
+            if self.get(dir)?.kind != NodeKind::Directory {
+                return Err(Kind::NotADirectory);
+            }
+        }
         self.live_dir(from.dir)?;
         self.live_dir(to.dir)?;
         let source = self.lookup(from.dir, &from.name)?;

@@ -239,10 +239,12 @@ impl FileHistory {
         let size = body.size();
         let mut times = Vec::new();
         for (index, page) in &self.pages {
-            let moments = moments(ino, *index, page, tearing, choice, &mut times);
-            if index * (PAGE as u64) < size {
-                place(&mut body, *index, page, &moments, sizes);
+            // The map is in order, so all pages from here on lie behind the end.
+            if index * (PAGE as u64) >= size {
+                break;
             }
+            let moments = moments(ino, *index, page, tearing, choice, &mut times);
+            place(&mut body, *index, page, &moments, sizes);
         }
         Arc::new(body)
     }
