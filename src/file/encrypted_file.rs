@@ -193,18 +193,17 @@ impl EncryptedFile {
     /// # Errors
     /// [`FileError::Key`] or the backing directory's.
     pub fn xattr_keys(&self) -> Result<Arc<FileKeys>, FileError> {
+        let state = self.state.read();
+        if let HeaderState::Written(_) = state.header {
+            if let Some(keys) = self.keys_for_read(&state)? {
+                return Ok(keys);
+            }
+        }
+        drop(state);
         let mut state = self.state.write();
         let keys = self.keys(&mut state)?;
         self.write_header(&mut state)?;
         Ok(keys)
-    }
-
-    /// As [`Self::xattr_keys`], for reading: `None` if the file has no header and so no attributes.
-    ///
-    /// # Errors
-    /// [`FileError::Key`] or the backing directory's.
-    pub fn xattr_keys_for_read(&self) -> Result<Option<Arc<FileKeys>>, FileError> {
-        self.keys_for_read(&self.state.read())
     }
 
     /// Wipes the keys, because they may not be used any more. Later calls ask for them again, and fail while
