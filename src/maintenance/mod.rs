@@ -2,9 +2,14 @@
 //!
 //! Everything here stands on an [`OpenVolume`]; rewrapping also works beside a process that has the volume open.
 
+mod check;
+mod check_file;
+#[cfg(test)]
+mod check_tests;
 mod erase;
 mod error;
 
+mod findings;
 mod header;
 mod inventory;
 mod protect;
@@ -14,9 +19,11 @@ mod rewrap_run;
 mod tests;
 mod walk;
 
+pub use check::{CheckOptions, check};
 pub use erase::{EraseMethod, EraseOptions, EraseReceipt, erase};
 pub use error::MaintenanceError;
 
+pub use findings::{CheckReport, Finding, FindingKind};
 pub use inventory::{Inventory, InventoryGroup, inventory};
 pub use protect::{adopt, protect};
 pub use rewrap::{DomainRewrap, FailedFile, RewrapFailure, RewrapOptions, RewrapReport, rewrap};
