@@ -40,6 +40,12 @@ getfattr -h -R -d -m '-' . 2>/dev/null | grep -v '^system' | sort
 find . ! -type l -print0 | sort -z | xargs -0 getfacl -n
 "#;
 
+/// Says which lines differ, instead of printing two whole trees.
+fn assert_same(found: &str, expected: &str, when: &str, world: &World) {
+    let differing: Vec<_> = found.lines().zip(expected.lines()).filter(|(a, b)| a != b).take(3).collect();
+    assert!(found == expected, "{when}, {:?}: (found, expected) {differing:#?}", world.setup);
+}
+
 fn outside() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display().to_string();
@@ -52,12 +58,12 @@ fn a_tree_copied_in_is_the_same_after_a_remount_and_copied_out() {
         let (_scratch, out) = outside();
         let made = world.sh(&format!("cd {out}; {MAKE_TREE} {DESCRIBE}"));
         world.sh(&format!("cp -a {out}/tree ."));
-        assert_eq!(world.sh(DESCRIBE), made, "{:?}", world.setup);
+        assert_same(&world.sh(DESCRIBE), &made, "copied in", world);
         world.remount();
-        assert_eq!(world.sh(DESCRIBE), made, "{:?}", world.setup);
+        assert_same(&world.sh(DESCRIBE), &made, "after a remount", world);
         world.sh(&format!("mkdir {out}/back; cp -a tree {out}/back/"));
         let back = world.sh(&format!("cd {out}/back; {DESCRIBE}"));
-        assert_eq!(back, made, "{:?}", world.setup);
+        assert_same(&back, &made, "copied out", world);
         world.sh("rm -r tree; test -z \"$(ls -A)\"");
     });
 }
@@ -80,8 +86,7 @@ fn nothing_in_the_clear_reaches_the_backing_directory() {
 #[test]
 fn git_works() {
     in_every_setup(|world: &mut World| {
-        world.sh(
-            r#"
+        world.sh(r#"
             export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
             git init -q repo; cd repo
             for i in $(seq 60); do mkdir -p d$((i % 7)); seq $((i * 40)) > d$((i % 7))/f$i; done
@@ -91,8 +96,7 @@ fn git_works() {
             git checkout -q HEAD~1; git checkout -q -; test -z "$(git status --porcelain)"
             git clone -q . ../copy; diff -r --exclude=.git . ../copy
             git mv d1 moved; git commit -qm three; git log --oneline | wc -l | grep -qx 3
-            "#,
-        );
+            "#);
         world.remount();
         world.sh("cd repo; git fsck --strict --full; test -z \"$(git status --porcelain)\"");
     });
@@ -132,10 +136,8 @@ fn programs_run_from_the_mount_and_mmap() {
 #[test]
 fn fio_verifies_what_it_wrote() {
     in_every_setup(|world: &mut World| {
-        world.sh(
-            "fio --name=v --rw=randrw --bs=512-64k --size=24m --verify=crc32c --numjobs=2 --fsync=50 \
-             --do_verify=1 --verify_fatal=1 --verify_backlog=200 --minimal --output=/dev/null",
-        );
+        world.sh("fio --name=v --rw=randrw --bs=512-64k --size=24m --verify=crc32c --numjobs=2 --fsync=50 \
+             --do_verify=1 --verify_fatal=1 --verify_backlog=200 --minimal --output=/dev/null");
     });
 }
 
