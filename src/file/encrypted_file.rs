@@ -206,6 +206,15 @@ impl EncryptedFile {
         Ok(keys)
     }
 
+    /// The keys of a file that has them, for reading its extended attributes: `None` if it has no header and so
+    /// no attributes.
+    ///
+    /// # Errors
+    /// [`FileError::Key`] or the backing directory's.
+    pub fn xattr_keys_for_read(&self) -> Result<Option<Arc<FileKeys>>, FileError> {
+        self.keys_for_read(&self.state.read())
+    }
+
     /// Wipes the keys, because they may not be used any more. Later calls ask for them again, and fail while
     /// the KMS key is unusable.
     pub fn forget_keys(self: &Arc<Self>) {
