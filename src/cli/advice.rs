@@ -183,6 +183,11 @@ fn volume_at(error: &VolumeError, path: &str) -> Verdict {
             "Make the backing file system writable once, so that the journal can be replayed.",
         ),
         VolumeError::NoSessionsLeft => say(S::Failure, "Copy the files into a new volume."),
+        VolumeError::DirectoryNotEmpty => say(
+            S::Taken,
+            "Name an empty directory: what is in it already stays under its old key. Copy files into it afterwards.",
+        ),
+        VolumeError::PlainNames => say(S::Taken, "Make a volume with encrypted names."),
         VolumeError::Key(error) => key(error),
         VolumeError::Journal(error) => journal(error),
         VolumeError::File(error) => file(error),

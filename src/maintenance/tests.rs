@@ -7,9 +7,9 @@ use super::*;
 use crate::format::{DomainId, NameMode, SLOT_OFFSETS};
 use crate::keys::fake::TestService;
 use crate::keys::{FileKeyProvider, KeyError};
-use crate::names::DirNames;
+use crate::names::{DirNames, XattrSealer};
 use crate::store::simulated::{AllNew, AllOld, SeededChoice, SimulatedOptions, SimulatedStore};
-use crate::store::{BackingStore, FileAccess};
+use crate::store::{BackingStore, FileAccess, XattrMode};
 use crate::volume::world::{World, read_file, read_in, write_file, write_in};
 use crate::volume::{InitOptions, OpenMode, OpenVolume, VolumeError};
 
@@ -215,9 +215,18 @@ fn a_protected_directory_is_under_its_own_key() {
     let volume = world.open(OpenMode::Exclusive).unwrap();
     let root_domain = volume.keys().root_domain();
     let dir = volume.root().make_dir(OsStr::new("dir"), 0o755).unwrap();
-    DirNames::make(&*dir, root_domain, volume.keys().domain_keys(root_domain).unwrap(), false).unwrap();
+    let before =
+        DirNames::make(&*dir, root_domain, volume.keys().domain_keys(root_domain).unwrap(), false).unwrap();
+    let sealer = XattrSealer::new(&before.keys().xattr, before.context());
+    let stored = sealer.seal_name(OsStr::new("user.colour")).unwrap();
+    dir.set_xattr(&stored, &sealer.seal_value(&stored, b"blue"), XattrMode::Any).unwrap();
     let key = world.service.new_key();
     let domain = protect(&volume, &*dir, &key).unwrap();
+    let after = DirNames::load(&*dir, &**volume.keys(), NameMode::Encrypted, root_domain, false).unwrap();
+    let sealer = XattrSealer::new(&after.keys().xattr, after.context());
+    let stored = sealer.seal_name(OsStr::new("user.colour")).unwrap();
+    assert_eq!(sealer.open_value(&stored, &dir.get_xattr(&stored).unwrap()).unwrap(), b"blue");
+    assert_eq!(dir.list_xattrs().unwrap().len(), 1);
     let names = |volume: &OpenVolume| {
         DirNames::load(&*dir, &**volume.keys(), NameMode::Encrypted, root_domain, false).unwrap().domain()
     };
