@@ -1,6 +1,7 @@
 //! Work on a whole volume without a mount: counting, rewrapping, erasing, checking, protecting a directory.
 //!
-//! Everything here stands on an [`OpenVolume`](crate::volume::OpenVolume); rewrapping also works beside a process that has the volume open.
+//! Everything here stands on an [`OpenVolume`](crate::volume::OpenVolume);
+//! rewrapping also works beside a process that has the volume open.
 
 mod check;
 mod check_file;
