@@ -56,8 +56,8 @@ struct ReadAhead {
 type Sink<'a> = &'a mut dyn FnMut(&ListedName, Option<&Entry>) -> bool;
 
 fn offset_behind(cookie: u64) -> u64 {
-    // ext4 has a cookie at the very end, and only there; moved up it would be negative to programs.
-    if cookie <= OFFSET_MAX && cookie > OFFSET_MAX - BEHIND_PARENT {
+    // ext4 has a cookie at the very end, and none close before it; moved up it would be negative to programs.
+    if (OFFSET_MAX - BEHIND_PARENT..=OFFSET_MAX).contains(&cookie) {
         OFFSET_MAX
     } else {
         cookie.wrapping_add(BEHIND_PARENT)
@@ -259,7 +259,7 @@ mod offset_tests {
 
     #[test]
     fn offsets_are_the_cookies_moved_up_and_never_negative() {
-        for cookie in [0, 1, 2, 77, OFFSET_MAX - 2, OFFSET_MAX] {
+        for cookie in [0, 1, 2, 77, OFFSET_MAX - 3, OFFSET_MAX] {
             let offset = offset_behind(cookie);
             assert!((BEHIND_PARENT..=OFFSET_MAX).contains(&offset));
             assert_eq!(cookie_at(offset), cookie);
