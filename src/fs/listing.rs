@@ -73,7 +73,7 @@ impl Listing {
     fn take(&self, cookie: u64) -> FsResult<Option<DirEntry>> {
         let mut ahead = self.ahead.lock();
         if ahead.cookie != cookie || ahead.entries.is_empty() {
-            ahead.entries = self.dir.node.read_dir(cookie, BATCH)?.into();
+            ahead.entries = self.dir.node()?.read_dir(cookie, BATCH)?.into();
             ahead.cookie = cookie;
         }
         let taken = ahead.entries.pop_front();
@@ -106,7 +106,7 @@ impl MountedVolume {
     pub fn open_dir(&self, id: NodeId) -> FsResult<ListingHandle> {
         let dir = self.table.get(id)?;
         self.names_of(&dir)?;
-        let dev = dir.node.stat()?.dev;
+        let dev = dir.node()?.stat()?.dev;
         let handle = ListingHandle(self.listings.next.fetch_add(1, Ordering::Relaxed) + 1);
         let listing = Listing { dir, dev, ahead: Mutex::default() };
         self.listings.open.lock().insert(handle, Arc::new(listing));
@@ -213,8 +213,8 @@ impl MountedVolume {
         with_attrs: bool,
         sink: Sink<'_>,
     ) -> FsResult<bool> {
-        let node = &listing.dir.node;
-        let name = match names.decrypt(&**node, &found.name) {
+        let node = listing.dir.node()?;
+        let name = match names.decrypt(&*node, &found.name) {
             Ok(PlainEntry::Name(name)) => name,
             Ok(PlainEntry::Internal) => return Ok(true),
             Err(error) => {

@@ -214,7 +214,7 @@ fn an_attribute_moved_to_another_name_or_file_does_not_open() {
         world.fs.set_xattr(id, name("user.x"), b"value", XattrMode::Any).unwrap();
     }
     assert_eq!(world.fs.list_xattrs(ROOT, a).unwrap(), ["user.x"]);
-    let node = |id| Arc::clone(&world.fs.table.get(id).unwrap().node);
+    let node = |id| world.fs.table.get(id).unwrap().node().unwrap();
     let stored = node(a).list_xattrs().unwrap().remove(0);
     let stored = OsStr::new(std::str::from_utf8(&stored).unwrap()).to_owned();
     assert!(
@@ -252,9 +252,9 @@ fn domains_are_a_border_for_renames_and_links() {
     // The directory is given another domain, as `kmsfs` does when a subtree gets its own key.
     let inode = world.fs.table.get(dir).unwrap();
     let domain = world._volume.keys().add_domain(&world.service.new_key()).unwrap();
-    inode.node.unlink(name(".k")).unwrap();
+    inode.node().unwrap().unlink(name(".k")).unwrap();
     let keys = world._volume.keys().domain_keys(domain).unwrap();
-    crate::names::DirNames::make(&*inode.node, domain, keys, false).unwrap();
+    crate::names::DirNames::make(&*inode.node().unwrap(), domain, keys, false).unwrap();
     world.fs.forget(dir, 1);
     drop(inode);
     let dir = world.fs.lookup(NodeId::ROOT, name("own")).unwrap().unwrap().attr.id;
@@ -286,4 +286,26 @@ fn plain_names_reserve_only_the_volume_directory() {
         world.fs.rename((NodeId::ROOT, name("plain")), (NodeId::ROOT, name("d")), RenameMode::Replace),
         Err(FsError::Store(_))
     ));
+}
+
+#[test]
+fn closed_nodes_are_opened_again_and_those_without_a_name_stay_open() {
+    let store: Arc<dyn BackingStore> = Arc::new(MemoryStore::new());
+    let pool = pool::NodePool::with_limit(Arc::clone(&store), 2);
+    let root = store.root();
+    let held: Vec<_> = (0..4)
+        .map(|i| pool.hold(root.make_node(name(&i.to_string()), NodeKind::File, 0o600, 0).unwrap()))
+        .collect();
+    let open = |held: &[Arc<pool::PooledNode>]| held.iter().map(|node| node.is_open()).collect::<Vec<_>>();
+    assert_eq!(open(&held), [false, false, true, true]);
+    let again = held[0].node().unwrap();
+    assert_eq!(again.stat().unwrap().ino, root.stat_at(name("0")).unwrap().ino);
+    assert_eq!(open(&held), [true, false, false, true]);
+    held[1].pin().unwrap();
+    root.unlink(name("1")).unwrap();
+    held[2].node().unwrap();
+    held[3].node().unwrap();
+    held[0].node().unwrap();
+    assert!(held[1].is_open(), "pinned");
+    assert_eq!(held[1].node().unwrap().stat().unwrap().nlink, 0);
 }
