@@ -133,6 +133,7 @@ fn cli(error: &CliError) -> Verdict {
         CliError::OutsideVolume(_) => {
             say(S::NotMounted, "Name a directory inside a mount, or mount the volume first.")
         }
+        CliError::Kms { .. } => bare(S::KmsRefused),
         CliError::Incomplete { .. } => bare(S::Incomplete),
         CliError::Remote { advice, status, .. } => (*status, advice.clone()),
     }

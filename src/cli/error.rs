@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use kms_core::KmsError;
+
 use super::exit::ExitStatus;
 use crate::volume::VolumeError;
 
@@ -50,6 +52,9 @@ pub(super) enum CliError {
     NotConfirmed(String),
     #[error("the directory {} is not inside a mounted volume, and not inside a volume", .0.display())]
     OutsideVolume(PathBuf),
+    /// Worded as the AWS command line does.
+    #[error("An error occurred ({}) when calling the {operation} operation: {}", source.code(), source.message())]
+    Kms { operation: &'static str, source: KmsError },
     #[error("{what}")]
     Incomplete { what: String },
     /// An error of the process that serves a mount, explained there.

@@ -7,6 +7,7 @@ mod daemon;
 mod error;
 mod exit;
 mod init;
+mod key;
 mod keystore;
 mod mount;
 mod mounts;
@@ -42,6 +43,7 @@ enum Verb {
     Init(init::InitArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Key(key::KeyArgs),
     /// Serve a mount in the background
     #[command(name = daemon::VERB, hide = true)]
     Serve,
@@ -80,6 +82,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Verb::Init(args) => init::run(args, output),
         Verb::Mount(args) => mount::run(args, output),
         Verb::Umount(args) => umount::run(args, output),
+        Verb::Key(args) => key::run(args),
         Verb::Serve => daemon::run(),
         Verb::Version => output.show(&version(), |_| format!("kmsfs {}", env!("CARGO_PKG_VERSION"))),
     }
