@@ -6,4 +6,4 @@ mod errno;
 mod mountinfo;
 mod session;
 
-pub use session::{MountConfig, MountError, Session, Unmounter};
+pub use session::{EntryNotifier, MountConfig, MountError, Session, Unmounter};
