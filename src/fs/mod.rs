@@ -12,6 +12,7 @@ mod inode;
 mod link;
 mod listing;
 mod pool;
+mod protect;
 mod remove;
 mod rename;
 mod table;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use error::{FsError, FsResult};
 pub use listing::ListingHandle;
+pub use protect::Replaced;
 pub use types::{
     AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget,
     WriteMode,

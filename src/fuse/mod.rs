@@ -7,4 +7,4 @@ mod features;
 mod mountinfo;
 mod session;
 
-pub use session::{MountConfig, MountError, Session, Unmounter};
+pub use session::{EntryNotifier, MountConfig, MountError, Session, Unmounter};
