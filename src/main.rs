@@ -1,3 +1,7 @@
 //! The `kmsfs` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(kmsfs::cli::run(std::env::args_os()).code())
+}

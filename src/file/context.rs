@@ -1,7 +1,7 @@
 //! What the open files of one volume share.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -13,6 +13,8 @@ use crate::journal::{Journal, Reservation};
 use crate::keys::FileKeyProvider;
 use crate::store::StoreError;
 
+/// Files up to this size have all their entries checked when they are opened.
+const VERIFIED_AT_OPEN: u64 = 64 << 20;
 /// Opens of different inodes run at the same time, opens of one inode one after the other.
 const OPEN_LOCKS: usize = 64;
 
@@ -81,6 +83,7 @@ pub struct FileContext {
     files: Mutex<HashMap<u64, Weak<EncryptedFile>>>,
     open_locks: [Mutex<()>; OPEN_LOCKS],
     next_ref: AtomicU32,
+    verify_all: AtomicBool,
 }
 
 impl FileContext {
@@ -103,7 +106,18 @@ impl FileContext {
             files: Mutex::new(HashMap::new()),
             open_locks: std::array::from_fn(|_| Mutex::new(())),
             next_ref: AtomicU32::new(1),
+            verify_all: AtomicBool::new(false),
         })
+    }
+
+    /// From here on, opening a file of any size verifies all of its entries.
+    pub fn verify_all(&self) {
+        self.verify_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a file of `size` bytes has all its entries verified when it is opened.
+    pub(super) fn verifies(&self, size: u64) -> bool {
+        size <= VERIFIED_AT_OPEN || self.verify_all.load(Ordering::Relaxed)
     }
 
     /// The open file of inode `ino`, if there is one: it knows changes that the backing file does not show yet.

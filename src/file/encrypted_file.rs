@@ -193,13 +193,21 @@ impl EncryptedFile {
     /// # Errors
     /// [`FileError::Key`] or the backing directory's.
     pub fn xattr_keys(&self) -> Result<Arc<FileKeys>, FileError> {
+        let state = self.state.read();
+        if let HeaderState::Written(_) = state.header {
+            if let Some(keys) = self.keys_for_read(&state)? {
+                return Ok(keys);
+            }
+        }
+        drop(state);
         let mut state = self.state.write();
         let keys = self.keys(&mut state)?;
         self.write_header(&mut state)?;
         Ok(keys)
     }
 
-    /// As [`Self::xattr_keys`], for reading: `None` if the file has no header and so no attributes.
+    /// The keys of a file that has them, for reading its extended attributes: `None` if it has no header and so
+    /// no attributes.
     ///
     /// # Errors
     /// [`FileError::Key`] or the backing directory's.

@@ -16,8 +16,6 @@ use crate::format::{
 use crate::journal::clear_entries_from;
 use crate::store::FileRef;
 
-/// Files up to this size have all their entries checked when they are opened.
-const VERIFIED_AT_OPEN: u64 = 64 << 20;
 const SECTOR: usize = 512;
 
 /// Reads header, keys, seal and entries of a backing file.
@@ -88,7 +86,7 @@ impl Opening<'_> {
         let crashed_since = !history.was_clean(seal.session)
             || history.crashed_between(SessionNumber(seal.session.0 + 1), self.ctx.session);
         let size = self.check_size(&seal, crashed_since)?;
-        let totals = if size <= VERIFIED_AT_OPEN || crashed_since {
+        let totals = if self.ctx.verifies(size) || crashed_since {
             self.check_entries(&seal, size, crashed_since)?
         } else {
             self.totals_of(&seal)

@@ -81,6 +81,11 @@ impl MountedVolume {
     /// What the backing node and, for a size, the content say. Changes before the failed one stay.
     pub fn set_attr(&self, caller: Caller, id: NodeId, change: &AttrChange) -> FsResult<Attr> {
         let inode = self.table.get(id)?;
+        if let Some((mtime, ctime)) = change.kernel_times() {
+            inode.take_kernel_times(mtime, ctime);
+            self.note_changed_content(&inode);
+            return self.attr_of(&inode);
+        }
         if change.uid.is_some() || change.gid.is_some() {
             inode.node.set_owner(change.uid, change.gid)?;
             inode.privileges.reset();

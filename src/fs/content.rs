@@ -77,7 +77,11 @@ impl MountedVolume {
     pub fn sync(&self, id: NodeId, data_only: bool) -> FsResult<()> {
         let inode = self.table.get(id)?;
         self.with_handle(&inode, |file| {
-            if !data_only {
+            // Times that follow from writes are put right by the next checkpoint, so that an fsync costs no flush
+            // for them. Chosen ones are made durable here; the seal goes first, because it changes them again.
+            if !data_only && inode.take_chosen_times() {
+                file.flush()?;
+                inode.unsettle_times();
                 inode.settle_times()?;
             }
             Ok(file.fsync(data_only)?)

@@ -62,6 +62,8 @@ struct LogicalTimes {
     ctime_is_floor: bool,
     /// Whether the backing file has not been given `mtime` yet.
     unsettled: bool,
+    /// Whether somebody chose `mtime` since the last full fsync, which has to make it durable.
+    chosen: bool,
 }
 
 /// One inode. The kernel's references are counted in the table.
@@ -207,6 +209,8 @@ impl Inode {
         };
         let Some(file) = last else { return Ok(()) };
         let flushed = file.flush();
+        // The header and the seal went out just now, or with an fsync since the times were settled last.
+        self.unsettle_times();
         let settled = self.settle_times();
         let closed = {
             let mut open = self.open.lock();
@@ -219,8 +223,19 @@ impl Inode {
 
     /// The content was changed now, at `time`.
     pub(super) fn touch(&self, time: SystemTime) {
+        *self.times.lock() = Some(LogicalTimes {
+            mtime: time,
+            ctime: time,
+            ctime_is_floor: false,
+            unsettled: true,
+            chosen: false,
+        });
+    }
+
+    /// The kernel, which collects writes, says when the last of them was.
+    pub(super) fn take_kernel_times(&self, mtime: SystemTime, ctime: SystemTime) {
         *self.times.lock() =
-            Some(LogicalTimes { mtime: time, ctime: time, ctime_is_floor: false, unsettled: true });
+            Some(LogicalTimes { mtime, ctime, ctime_is_floor: false, unsettled: true, chosen: false });
     }
 
     /// The content is about to be changed in the backing file only, by its header: the times stay what they are
@@ -231,6 +246,7 @@ impl Inode {
             ctime: stat.ctime,
             ctime_is_floor: false,
             unsettled: true,
+            chosen: false,
         });
     }
 
@@ -249,13 +265,13 @@ impl Inode {
         }
     }
 
-    /// Somebody set the times to these.
+    /// Somebody set the times to these, in the backing file too.
     pub(super) fn set_times(&self, mtime: SystemTime, ctime: Option<SystemTime>) {
         if let Some(times) = &mut *self.times.lock() {
             times.mtime = mtime;
             times.ctime = ctime.unwrap_or(times.ctime);
             times.ctime_is_floor = ctime.is_none();
-            times.unsettled = false;
+            times.chosen = true;
         }
     }
 
@@ -281,6 +297,11 @@ impl Inode {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody chose the times since the last call.
+    pub(super) fn take_chosen_times(&self) -> bool {
+        self.times.lock().as_mut().is_some_and(|times| std::mem::take(&mut times.chosen))
     }
 
     /// The backing file's times were changed behind the logical ones, by a checkpoint.

@@ -89,6 +89,25 @@ pub struct AttrChange {
     pub ctime: Option<SystemTime>,
 }
 
+impl AttrChange {
+    /// The times of collected writes, if this is nothing but the kernel's note of them: it alone sends a time of
+    /// change, and it leaves the access time out.
+    pub(super) fn kernel_times(&self) -> Option<(SystemTime, SystemTime)> {
+        match *self {
+            Self {
+                mode: None,
+                uid: None,
+                gid: None,
+                size: None,
+                atime: None,
+                mtime: Some(TimeChange::At(mtime)),
+                ctime: Some(ctime),
+            } => Some((mtime, ctime)),
+            _ => None,
+        }
+    }
+}
+
 /// The permission bits that a new entry is asked to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewMode {

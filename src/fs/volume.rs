@@ -176,6 +176,11 @@ impl MountedVolume {
     /// The content of `inode` was changed just now.
     pub(super) fn touch(&self, inode: &Arc<Inode>) {
         inode.touch(SystemTime::now());
+        self.note_changed_content(inode);
+    }
+
+    /// The times of `inode` have to be put right after the next checkpoint.
+    pub(super) fn note_changed_content(&self, inode: &Arc<Inode>) {
         let mut changed = self.changed_content.lock();
         // An inode that was forgotten and found again is another object with the same number.
         if !changed.get(&inode.id).is_some_and(|known| Arc::ptr_eq(known, inode)) {
@@ -241,7 +246,9 @@ impl MountedVolume {
         let mut first = Ok(());
         self.table.for_each(|inode| {
             let Some(file) = inode.open_content() else { return };
-            if let Err(error) = file.flush().map_err(Into::into).and_then(|()| inode.settle_times()) {
+            let flushed = file.flush();
+            inode.unsettle_times();
+            if let Err(error) = flushed.map_err(Into::into).and_then(|()| inode.settle_times()) {
                 tracing::error!(inode = inode.id.0, %error, "a file could not be flushed at the unmount");
                 if first.is_ok() {
                     first = Err(error);

@@ -255,8 +255,10 @@ impl Journal {
         if let Some(kind) = head.failed {
             return Err(JournalError::Failed(kind));
         }
-        let gap = if head.offset + bytes > self.ring_len { self.ring_len - head.offset } else { 0 };
-        let offset = if gap > 0 { 0 } else { head.offset };
+        // A ring that is used to its last byte wraps without a gap.
+        let wraps = head.offset + bytes > self.ring_len;
+        let gap = if wraps { self.ring_len - head.offset } else { 0 };
+        let offset = if wraps { 0 } else { head.offset };
         let header = ChunkHeader {
             lsn: head.next_lsn,
             session: self.session,

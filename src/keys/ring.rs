@@ -285,13 +285,19 @@ impl KeyRing {
         self.shared.replace(&domain, new, &keys)
     }
 
-    /// Whether a header has a slot that is not wrapped under its domain's present key and epoch.
+    /// The place of the slot that is wrapped under its domain's present key and epoch; of two, the one of the
+    /// higher generation. Nothing is unwrapped for this.
     ///
     /// # Errors
     /// [`KeyError`] if the domain is not known or does not open.
-    pub fn needs_rewrap(&self, identity: &Identity, slots: &[Option<KeySlot>; 2]) -> Result<bool, KeyError> {
+    pub fn current_place(
+        &self,
+        identity: &Identity,
+        slots: &[Option<KeySlot>; 2],
+    ) -> Result<Option<usize>, KeyError> {
         let (record, _) = self.shared.open_id(identity.domain_id)?;
-        Ok(slots.iter().flatten().any(|slot| !slot::is_current(&record, slot)))
+        let sound = slot::by_generation(slots).into_iter();
+        Ok(sound.filter(|(_, slot)| slot::is_current(&record, slot)).map(|(place, _)| place).next())
     }
 
     /// Wraps a file's data key under its domain's present key and epoch. The old slot is authenticated, and the new

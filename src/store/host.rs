@@ -1,4 +1,6 @@
-//! The machine that a store runs on.
+//! The machine and the process that a store runs in.
+
+use super::sys;
 
 /// Where Linux tells the name of the machine.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
@@ -9,4 +11,12 @@ pub fn host_name() -> String {
     let name = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
     let name: String = name.chars().filter(|c| c.is_ascii_graphic()).collect();
     if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Keeps descriptors that this process was given by its parent, but for the standard three, from the programs that
+/// it starts: a daemon must not hold a pipe open that somebody waits for the end of. Does nothing before Linux 5.11.
+pub fn keep_descriptors_from_children() {
+    if let Err(errno) = sys::close_on_exec_from(3) {
+        tracing::debug!(%errno, "inherited descriptors stay open in child processes");
+    }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use host::host_name;
+pub use host::{host_name, keep_descriptors_from_children};
 
 /// The outcome of a backing call.
 pub type StoreResult<T> = Result<T, StoreError>;

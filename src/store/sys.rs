@@ -107,6 +107,15 @@ pub(super) fn fchmod_path(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     if status == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Marks all descriptors from `first` on as closed in the next program that this process or a child of it runs.
+///
+/// Fails with `ENOSYS` or `EINVAL` before Linux 5.11.
+pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: the arguments are plain numbers, and no descriptor is closed or changed for this process.
+    let status = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if status == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// The errno of the call before.
 fn last_errno() -> Errno {
     std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)

@@ -9,6 +9,8 @@ mod lock;
 mod open;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod world;
 
 pub use error::VolumeError;
 pub use init::{DEFAULT_KEY, InitOptions, NewVolume, init};

@@ -1,65 +1,12 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use kms_core::client::KeyService;
-
+use super::world::{World, read_file, write_file};
 use super::*;
-use crate::file::EncryptedFile;
 use crate::format::{NameMode, SessionNumber, VOLUME_DIR};
 use crate::keys::fake::TestService;
 use crate::keys::{KeyError, write_durably};
-use crate::store::memory::MemoryStore;
 use crate::store::{BackingStore, FileAccess};
-
-/// A volume in memory and the service that has its keys.
-struct World {
-    store: Arc<MemoryStore>,
-    service: Arc<TestService>,
-}
-
-impl World {
-    fn empty() -> Self {
-        Self { store: Arc::new(MemoryStore::new()), service: TestService::new() }
-    }
-
-    fn new() -> Self {
-        let world = Self::empty();
-        world.init(&InitOptions::default()).unwrap();
-        world
-    }
-
-    fn init(&self, options: &InitOptions) -> Result<NewVolume, VolumeError> {
-        let service: Arc<dyn KeyService> = self.service.clone();
-        init(&*self.store, &service, &TestService::caller(), options)
-    }
-
-    fn open(&self, mode: OpenMode) -> Result<OpenVolume, VolumeError> {
-        let options = OpenOptions { journal_len: 1, ..OpenOptions::new(mode) };
-        let (store, service) = (self.store.clone(), self.service.clone());
-        OpenVolume::open_with(store, service, TestService::caller(), &options)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = self.store.root().read_dir(0, 100).unwrap();
-        entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
-    }
-}
-
-fn write_file(volume: &OpenVolume, name: &str, data: &[u8]) {
-    let (node, file) = volume.root().create_file(OsStr::new(name), 0o644).unwrap();
-    let domain = volume.keys().root_domain();
-    let file = EncryptedFile::create(volume.context(), node, file, domain).unwrap();
-    file.write(0, data).unwrap();
-    file.fsync(false).unwrap();
-}
-
-fn read_file(volume: &OpenVolume, name: &str) -> Vec<u8> {
-    let node = volume.root().lookup(OsStr::new(name)).unwrap();
-    let file = EncryptedFile::open(volume.context(), node, volume.keys().root_domain()).unwrap();
-    let mut data = vec![0; file.size() as usize];
-    assert_eq!(file.read(0, &mut data).unwrap(), data.len());
-    data
-}
 
 #[test]
 fn what_is_written_is_there_after_the_next_open() {

@@ -24,7 +24,7 @@ const JOURNAL_LEN: u64 = 16 << 20;
 
 /// How a test volume is made and mounted.
 #[derive(Debug, Clone, Copy)]
-pub struct Setup {
+pub(crate) struct Setup {
     pub names: NameMode,
     pub write_back: bool,
 }
@@ -35,8 +35,24 @@ impl Default for Setup {
     }
 }
 
+/// Every way to mount that a user can choose.
+pub(crate) const EVERY_SETUP: [Setup; 3] = [
+    Setup { names: NameMode::Encrypted, write_back: false },
+    Setup { names: NameMode::Encrypted, write_back: true },
+    Setup { names: NameMode::Plain, write_back: false },
+];
+
+/// Runs `test` on a fresh volume for every way to mount.
+pub(crate) fn in_every_setup(test: impl Fn(&mut World)) {
+    for setup in EVERY_SETUP {
+        let mut world = World::new(setup);
+        test(&mut world);
+        world.unmount();
+    }
+}
+
 /// A volume, mounted or not.
-pub struct World {
+pub(crate) struct World {
     pub setup: Setup,
     pub service: Arc<EmbeddedKms>,
     pub key: String,
@@ -53,12 +69,12 @@ struct Running {
 }
 
 /// As the file system calls the service.
-pub fn caller() -> Caller {
+pub(crate) fn caller() -> Caller {
     Caller::service(AccountId::local(), "root", "kmsfs")
 }
 
 /// A log to standard error for whoever sets `KMSFS_LOG`.
-pub fn start_log() {
+pub(crate) fn start_log() {
     if let Ok(filter) = std::env::var("KMSFS_LOG") {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
@@ -69,7 +85,7 @@ pub fn start_log() {
 
 impl World {
     /// A fresh volume in a scratch directory, mounted.
-    pub fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let (backing, point) = (scratch.path().join("backing"), scratch.path().join("mount"));
         std::fs::create_dir(&backing).unwrap();
@@ -80,7 +96,7 @@ impl World {
     }
 
     /// A fresh volume in the empty directory `backing`, mounted at `point`.
-    pub fn at(setup: Setup, backing: PathBuf, point: PathBuf) -> Self {
+    pub(crate) fn at(setup: Setup, backing: PathBuf, point: PathBuf) -> Self {
         start_log();
         let service = Arc::new(EmbeddedKms::in_memory().unwrap());
         let key = service.create_key(&caller(), &CreateKeyRequest::default()).unwrap();
@@ -94,7 +110,7 @@ impl World {
     }
 
     /// Mounts the volume.
-    pub fn mount(&mut self) {
+    pub(crate) fn mount(&mut self) {
         let store: Arc<dyn BackingStore> = Arc::new(PosixStore::open(&self.backing).unwrap());
         let options = OpenOptions { journal_len: JOURNAL_LEN, ..OpenOptions::new(OpenMode::Exclusive) };
         let volume = OpenVolume::open_with(store, self.service.clone(), caller(), &options).unwrap();
@@ -112,7 +128,7 @@ impl World {
     }
 
     /// Unmounts and closes the volume; panics if anything fails.
-    pub fn unmount(&mut self) {
+    pub(crate) fn unmount(&mut self) {
         let Some(running) = self.running.take() else { return };
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -133,20 +149,20 @@ impl World {
     }
 
     /// Unmounts and mounts again, so that nothing is left in any cache.
-    pub fn remount(&mut self) {
+    pub(crate) fn remount(&mut self) {
         self.unmount();
         self.mount();
     }
 
     /// Waits until the mount is gone, however that comes.
-    pub fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         if let Some(running) = self.running.take() {
             running.thread.join().unwrap().unwrap();
             Arc::into_inner(running.volume).unwrap().close().unwrap();
         }
     }
 
-    pub fn unmounter(&self) -> Unmounter {
+    pub(crate) fn unmounter(&self) -> Unmounter {
         self.running.as_ref().unwrap().unmounter.clone()
     }
 
@@ -154,21 +170,21 @@ impl World {
         self.key.parse().unwrap()
     }
 
-    pub fn disable_key(&self) {
+    pub(crate) fn disable_key(&self) {
         self.service.disable_key(&caller(), &KeyOnlyRequest::new(self.key_ref())).unwrap();
     }
 
-    pub fn enable_key(&self) {
+    pub(crate) fn enable_key(&self) {
         self.service.enable_key(&caller(), &KeyOnlyRequest::new(self.key_ref())).unwrap();
     }
 
     /// A path in the mount.
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.point.join(name)
     }
 
     /// Runs a shell script with the mount as its working directory and returns what it printed.
-    pub fn sh(&self, script: &str) -> String {
+    pub(crate) fn sh(&self, script: &str) -> String {
         let output = self.try_sh(script);
         assert!(
             output.status.success(),
@@ -179,8 +195,21 @@ impl World {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs a Python script with the mount as its working directory.
+    pub(crate) fn python(&self, script: &str) {
+        let mut command = Command::new("python3");
+        let output = command.args(["-c", script]).current_dir(&self.point).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{:?}\n{}{}",
+            self.setup,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+    }
+
     /// As [`Self::sh`], for a script that may fail.
-    pub fn try_sh(&self, script: &str) -> Output {
+    pub(crate) fn try_sh(&self, script: &str) -> Output {
         Command::new("bash").args(["-ec", script]).current_dir(&self.point).output().unwrap()
     }
 }

@@ -126,6 +126,17 @@ pub(super) fn split_arn(text: &str) -> Result<ArnParts<'_>, KmsError> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn parsing_is_total_and_keeps_what_was_typed(
+            text in "(arn:aws:kms:[a-z-]{0,4}:[0-9]{0,12}:)?(key/|alias/)?[a-f0-9/:-]{0,40}|.{0,40}",
+        ) {
+            if let Ok(key_ref) = parse(&text) {
+                proptest::prop_assert_eq!(key_ref.to_string(), text);
+            }
+        }
+    }
+
     const ID: &str = "6f1b8bd8-3b57-4f2b-9d6b-2c1f7c1b0a11";
 
     fn parse(text: &str) -> Result<KeyRef, KmsError> {

@@ -104,15 +104,19 @@ impl Core {
     }
 
     /// The record of a key, with everything carried out that was due on it.
+    ///
+    /// If that fails, for want of disk space perhaps, the key is still judged by the present time: one whose deletion
+    /// is due does not exist, expired material is not used, and a late rotation must not keep anybody from their data.
     pub(super) fn load(&self, key_id: &KeyId) -> Result<Arc<KeyRecord>, KmsError> {
         let record = self.load_as_stored(key_id)?;
         let now = self.now();
         if record.next_due().is_none_or(|due| due > now) {
             return Ok(record);
         }
-        self.settle(key_id)?;
+        if let Err(error) = self.settle(key_id) {
+            tracing::warn!(%key_id, %error, "what is due on this key could not be carried out");
+        }
         let record = self.load_as_stored(key_id)?;
-        // The clock of another process may be behind, so that it wrote back what counts as deleted here.
         if record.is_deleted(now) {
             return Err(KmsError::key_not_found(self.arn(key_id)));
         }

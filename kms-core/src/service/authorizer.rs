@@ -75,6 +75,9 @@ pub enum Decision {
 }
 
 /// Decides on every operation, before the state of the key is looked at.
+///
+/// A decision that concerns a change runs inside the transaction of that change, so that it is made on what is really
+/// there. It must not use the store itself: what it needs comes with the request.
 pub trait Authorizer: Send + Sync {
     /// The decision on one request.
     fn decide(&self, request: &AuthorizationRequest<'_>) -> Decision;

@@ -188,7 +188,7 @@ impl Core {
         Ok(Opened { record, material_id, plaintext })
     }
 
-    /// The key that a blob names. Who did not name it himself does not learn whether it exists.
+    /// The key that a blob names. A caller who did not name it too does not learn whether it exists.
     fn key_of_blob(
         &self,
         caller: &Caller,

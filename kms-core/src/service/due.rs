@@ -70,7 +70,8 @@ impl Core {
         fresh: Option<&NewMaterial>,
         now: Timestamp,
     ) -> Result<ErasedHandles, KmsError> {
-        let Some(mut record) = tx.key(key_id)? else { return Ok(Vec::new()) };
+        let Some(before) = tx.key(key_id)? else { return Ok(Vec::new()) };
+        let mut record = before.clone();
         if record.is_deleted(now) {
             let erased = handles(tx, &record, |_| true)?;
             tx.erase_key(key_id)?;
@@ -90,7 +91,10 @@ impl Core {
             }
             tx.put_material_handle(key_id, &fresh.material_id, &fresh.handle)?;
         }
-        tx.put_key(&record)?;
+        // Of many threads that find a key due at the same moment, one writes.
+        if record != before {
+            tx.put_key(&record)?;
+        }
         Ok(erased)
     }
 

@@ -21,6 +21,8 @@ const TOKEN_HOURS: i64 = 24;
 const MAX_VALID_DAYS: i64 = 365;
 /// The longest description of a material.
 const MAX_DESCRIPTION_LEN: usize = 256;
+/// The longest token that the API accepts; that of a 4096-bit key is about 3.3 KiB.
+const MAX_TOKEN_LEN: usize = 6144;
 /// What the seal of a token is for.
 const TOKEN_PLACE: &[u8] = b"import token v1";
 
@@ -84,13 +86,18 @@ impl Core {
 
     fn seal_token(&self, token: &ImportToken) -> Result<Vec<u8>, KmsError> {
         let failed = |error: &dyn std::fmt::Display| KmsError::Internal(error.to_string());
-        let bytes = Zeroizing::new(serde_json::to_vec(token).map_err(|error| failed(&error))?);
+        // Large enough from the start: a vector that grows leaves its old bytes behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_LEN));
+        serde_json::to_writer(&mut *bytes, token).map_err(|error| failed(&error))?;
         self.import_tokens.seal(&[TOKEN_PLACE], &bytes).map_err(|error| failed(&error))
     }
 
     /// Opens a token; it must be ours, for this key, and not too old.
     fn open_token(&self, sealed: &[u8], key_id: &KeyId) -> Result<ImportToken, KmsError> {
         let refused = || KmsError::InvalidImportToken(String::new());
+        if sealed.len() > MAX_TOKEN_LEN {
+            return Err(refused());
+        }
         let bytes = self.import_tokens.open(&[TOKEN_PLACE], sealed).map_err(|_| refused())?;
         let token: ImportToken = serde_json::from_slice(&bytes).map_err(|_| refused())?;
         if token.key_id != *key_id {

@@ -173,10 +173,8 @@ impl Core {
             record.enabled = true;
             Ok(record.key_id)
         })?;
-        // A rotation that fell due while the key was disabled happens now. The key is enabled either way.
-        if let Err(error) = self.load(&key_id) {
-            tracing::warn!(%key_id, %error, "the overdue rotation of an enabled key failed");
-        }
+        // A rotation that fell due while the key was disabled happens now.
+        self.load(&key_id)?;
         Ok(EmptyResponse)
     }
 

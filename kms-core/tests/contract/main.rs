@@ -7,6 +7,7 @@ mod authorization;
 mod creation;
 mod crypto;
 mod deletion;
+mod faults;
 mod fixture;
 mod import;
 mod keystore;

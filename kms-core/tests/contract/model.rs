@@ -344,12 +344,17 @@ fn run(external: bool, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_generated_key_lives_as_documented(steps in proptest::collection::vec(step(), 1..50)) {
         run(false, &steps)?;
     }
+}
+
+proptest! {
+    // Fewer, because most of the time goes into RSA keys for import tokens.
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn an_imported_key_lives_as_documented(steps in proptest::collection::vec(step(), 1..40)) {

@@ -1,0 +1,58 @@
+//! What goes wrong in the command line itself.
+
+use std::path::PathBuf;
+
+use super::exit::ExitStatus;
+use crate::volume::VolumeError;
+
+/// What goes wrong in the command line itself. `advice` says what to do about each.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Volume { path: PathBuf, source: VolumeError },
+    #[error("the mountpoint {} does not exist", .0.display())]
+    MountpointMissing(PathBuf),
+    #[error("the mountpoint {} is not a directory", .0.display())]
+    MountpointNotADirectory(PathBuf),
+    #[error("the mountpoint {} is not empty", .0.display())]
+    MountpointNotEmpty(PathBuf),
+    #[error("the mountpoint {} is inside the backing directory {}", point.display(), backing.display())]
+    MountpointInBacking { point: PathBuf, backing: PathBuf },
+    #[error("the backing directory {} is inside the mountpoint {}", backing.display(), point.display())]
+    BackingInMountpoint { point: PathBuf, backing: PathBuf },
+    #[error("{} is mounted already, from {from}", point.display())]
+    MountedAlready { point: PathBuf, from: String },
+    #[error("/dev/fuse is not available: {0}")]
+    NoFuse(std::io::Error),
+    #[error("unknown mount option {0:?}")]
+    UnknownOption(String),
+    #[error("no kmsfs volume is mounted at {}", .0.display())]
+    NotMounted(PathBuf),
+    #[error("{} is in use", .0.display())]
+    Busy(PathBuf),
+    #[error("the process that served {} ended without an answer", .0.display())]
+    DaemonVanished(PathBuf),
+    #[error("no passphrase was given, and there is no terminal to ask for it")]
+    NoTerminal,
+    #[error("the two passphrases differ")]
+    PassphrasesDiffer,
+    #[error("neither HOME nor XDG_DATA_HOME says where the keystore is")]
+    NoHome,
+    #[error("{} belongs to somebody else or is open to others", .0.display())]
+    UnsafeDirectory(PathBuf),
+    #[error("{0}")]
+    BadArgument(String),
+    #[error("the key {0:?} was not confirmed")]
+    NotConfirmed(String),
+    #[error("the directory {} is not inside a mounted volume, and not inside a volume", .0.display())]
+    OutsideVolume(PathBuf),
+    #[error("{what}")]
+    Incomplete { what: String },
+    /// An error of the process that serves a mount, explained there.
+    #[error("{message}")]
+    Remote { message: String, advice: Option<String>, status: ExitStatus },
+}

@@ -1,0 +1,156 @@
+//! Finding and opening the embedded keystore.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kms_core::keystore::{Keystore, KeystoreError, RootKeySource};
+use kms_core::model::Caller;
+use kms_core::service::EmbeddedKms;
+use zeroize::Zeroizing;
+
+use super::error::CliError;
+use super::paths;
+
+/// The short name of the file system as a service, in key policies and in `alias/aws/kmsfs`.
+const SERVICE_NAME: &str = "kmsfs";
+/// The longest passphrase file, in bytes.
+const PASSPHRASE_MAX: u64 = 64 * 1024;
+
+/// Which keystore, and what opens it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct KeystoreArgs {
+    /// Directory of the keystore [default: $XDG_DATA_HOME/kmsfs or ~/.local/share/kmsfs]
+    #[arg(long, value_name = "DIR", env = "KMSFS_KEYSTORE", global = true)]
+    pub(super) keystore: Option<PathBuf>,
+    /// Read the keystore's passphrase from the first line of FILE
+    #[arg(long, value_name = "FILE", env = "KMSFS_PASSPHRASE_FILE", global = true)]
+    pub(super) passphrase_file: Option<PathBuf>,
+    /// The keystore is sealed by this key file instead of a passphrase
+    #[arg(long, value_name = "FILE", env = "KMSFS_KEY_FILE", global = true)]
+    pub(super) key_file: Option<PathBuf>,
+}
+
+/// What opens a keystore. Wiped when dropped; never printed.
+pub(super) enum Secret {
+    /// A passphrase.
+    Passphrase(Zeroizing<String>),
+    /// The path of a key file.
+    KeyFile(PathBuf),
+}
+
+impl Secret {
+    /// The form that kms-core takes.
+    pub(super) fn source(&self) -> RootKeySource {
+        match self {
+            Self::Passphrase(text) => RootKeySource::passphrase(text),
+            Self::KeyFile(path) => RootKeySource::key_file(path),
+        }
+    }
+}
+
+impl KeystoreArgs {
+    /// The directory of the keystore.
+    pub(super) fn dir(&self) -> Result<PathBuf> {
+        let dir = match &self.keystore {
+            Some(dir) => dir.clone(),
+            None => paths::default_keystore()?,
+        };
+        std::path::absolute(&dir).with_context(|| format!("cannot resolve {}", dir.display()))
+    }
+
+    /// Whether the keystore is there.
+    pub(super) fn exists(&self) -> Result<bool> {
+        Ok(self.dir()?.join("keystore.json").exists())
+    }
+
+    /// The keystore's directory, which must be there, and its secret. A key file that was named wins over a
+    /// passphrase file that comes from the environment.
+    pub(super) fn secret(&self) -> Result<(PathBuf, Secret)> {
+        let dir = self.dir()?;
+        if !self.exists()? {
+            return Err(KeystoreError::Missing { path: dir }.into());
+        }
+        if let Some(secret) = self.given_secret()? {
+            return Ok((dir, secret));
+        }
+        let passphrase = ask(&format!("Passphrase of the keystore {}: ", dir.display()))?;
+        Ok((dir, Secret::Passphrase(passphrase)))
+    }
+
+    /// The secret for a keystore that is to be made: a passphrase that was asked for is asked for twice, a key file
+    /// that is missing is made.
+    pub(super) fn new_secret(&self) -> Result<Secret> {
+        if let Some(path) = &self.key_file
+            && !path.exists()
+        {
+            Keystore::create_key_file(path)?;
+        }
+        if let Some(secret) = self.given_secret()? {
+            return Ok(secret);
+        }
+        let first = ask("New passphrase for the keystore: ")?;
+        if *first != *ask("The same passphrase again: ")? {
+            return Err(CliError::PassphrasesDiffer.into());
+        }
+        Ok(Secret::Passphrase(first))
+    }
+
+    fn given_secret(&self) -> Result<Option<Secret>> {
+        match (&self.key_file, &self.passphrase_file) {
+            (Some(path), _) => {
+                let path = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
+                Ok(Some(Secret::KeyFile(path)))
+            }
+            (None, Some(path)) => Ok(Some(Secret::Passphrase(read_passphrase(path)?))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Opens the keystore.
+    pub(super) fn open(&self) -> Result<Arc<EmbeddedKms>> {
+        let (dir, secret) = self.secret()?;
+        open(&dir, &secret)
+    }
+}
+
+/// Opens the keystore at `dir`.
+pub(super) fn open(dir: &Path, secret: &Secret) -> Result<Arc<EmbeddedKms>> {
+    let service = Keystore::open(dir, &secret.source())
+        .with_context(|| format!("cannot open the keystore {}", dir.display()))?;
+    Ok(Arc::new(service))
+}
+
+/// The file system as it calls the service.
+pub(super) fn service_caller(service: &EmbeddedKms) -> Caller {
+    Caller::service(service.realm().account.clone(), &user_name(), SERVICE_NAME)
+}
+
+/// The user as they call the service themselves.
+pub(super) fn user_caller(service: &EmbeddedKms) -> Caller {
+    Caller::local(service.realm().account.clone(), &user_name())
+}
+
+fn user_name() -> String {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() { "root".to_owned() } else { format!("uid-{}", uid.as_raw()) }
+}
+
+/// The first line of a file.
+fn read_passphrase(path: &Path) -> Result<Zeroizing<String>> {
+    let failed = || format!("cannot read the passphrase file {}", path.display());
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(path).with_context(failed)?;
+    file.take(PASSPHRASE_MAX).read_to_string(&mut text).with_context(failed)?;
+    let line = text.lines().next().unwrap_or_default();
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+/// Asks at the terminal, without an echo.
+fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::NoTerminal.into());
+    }
+    Ok(Zeroizing::new(rpassword::prompt_password(prompt).context("cannot read the passphrase")?))
+}

@@ -1,0 +1,90 @@
+//! The command line: one file per verb. The only part of kmsfs that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod advice;
+mod control;
+mod daemon;
+mod error;
+mod exit;
+mod init;
+mod keystore;
+mod mount;
+mod mounts;
+mod options;
+mod output;
+mod paths;
+mod serve;
+mod umount;
+mod volume;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use advice::Explanation;
+pub use exit::{EXIT_CODES, ExitCodeLine, ExitStatus};
+use output::Output;
+
+/// A file system with transparent envelope encryption under KMS keys.
+#[derive(Debug, Parser)]
+#[command(name = "kmsfs", version, max_term_width = 100)]
+struct Args {
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::InitArgs),
+    Mount(mount::MountArgs),
+    Umount(umount::UmountArgs),
+    /// Serve a mount in the background
+    #[command(name = daemon::VERB, hide = true)]
+    Serve,
+    /// Print the version
+    Version,
+}
+
+/// Runs one command with the arguments `args`, the name of the program first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // A failure to print help or usage leaves nothing to say.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Success };
+        }
+    };
+    match dispatch(&args) {
+        Ok(()) => ExitStatus::Success,
+        Err(error) => {
+            let Explanation { message, advice, status } = Explanation::of(&error);
+            if !matches!(args.verb, Verb::Serve) {
+                eprintln!("kmsfs: {message}");
+                if let Some(advice) = advice {
+                    eprintln!("  help: {advice}");
+                }
+            }
+            status
+        }
+    }
+}
+
+fn dispatch(args: &Args) -> Result<()> {
+    let output = Output { json: args.json };
+    match &args.verb {
+        Verb::Init(args) => init::run(args, output),
+        Verb::Mount(args) => mount::run(args, output),
+        Verb::Umount(args) => umount::run(args, output),
+        Verb::Serve => daemon::run(),
+        Verb::Version => output.show(&version(), |_| format!("kmsfs {}", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+fn version() -> serde_json::Value {
+    serde_json::json!({ "Version": env!("CARGO_PKG_VERSION") })
+}

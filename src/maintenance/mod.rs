@@ -1,0 +1,44 @@
+//! Work on a whole volume without a mount: counting, rewrapping, erasing, checking, protecting a directory.
+//!
+//! Everything here stands on an [`OpenVolume`]; rewrapping also works beside a process that has the volume open.
+
+mod check;
+mod check_file;
+#[cfg(test)]
+mod check_tests;
+mod erase;
+mod error;
+
+mod findings;
+mod header;
+mod inventory;
+mod protect;
+mod rewrap;
+mod rewrap_run;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use check::{CheckOptions, check};
+pub use erase::{EraseMethod, EraseOptions, EraseReceipt, erase};
+pub use error::MaintenanceError;
+
+pub use findings::{CheckReport, Finding, FindingKind};
+pub use inventory::{Inventory, InventoryGroup, inventory};
+pub use protect::{adopt, protect};
+pub use rewrap::{DomainRewrap, FailedFile, RewrapFailure, RewrapOptions, RewrapReport, rewrap};
+
+#[cfg(doc)]
+use crate::volume::OpenVolume;
+
+/// How far a piece of work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Files done.
+    pub files: u64,
+    /// Plain bytes of these files.
+    pub bytes: u64,
+}
+
+/// Told how far a piece of work is, from time to time.
+pub type OnProgress<'a> = &'a (dyn Fn(&Progress) + Sync);
