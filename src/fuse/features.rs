@@ -8,11 +8,13 @@ const MAX_WRITE: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 64;
 
 /// The features that make the kernel work as this file system expects. What it does not offer it works without.
-const WANTED: [InitFlags; 14] = [
+///
+/// `ATOMIC_O_TRUNC` is not among them: with it an `open(O_RDONLY | O_TRUNC)` of a running program cuts the file
+/// before the kernel finds that it must answer ETXTBSY.
+const WANTED: [InitFlags; 13] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_MAX_PAGES,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_POSIX_ACL,
     InitFlags::FUSE_DONT_MASK,
     InitFlags::FUSE_PARALLEL_DIROPS,
