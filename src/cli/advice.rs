@@ -201,7 +201,7 @@ fn volume_at(error: &VolumeError, path: &str) -> Verdict {
             S::Taken,
             "Name an empty directory: what is in it already stays under its old key. Copy files into it afterwards.",
         ),
-        VolumeError::PlainNames => say(S::Taken, "Make a volume with encrypted names."),
+        VolumeError::PlainNames => bare(S::Failure),
         VolumeError::Key(error) => key(error),
         VolumeError::Journal(error) => journal(error),
         VolumeError::File(error) => file(error),
