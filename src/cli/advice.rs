@@ -12,6 +12,7 @@ use crate::fs::FsError;
 use crate::fuse::MountError;
 use crate::journal::JournalError;
 use crate::keys::KeyError;
+use crate::maintenance::MaintenanceError;
 use crate::names::NameError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::volume::VolumeError;
@@ -68,6 +69,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Verdict> {
         .downcast_ref()
         .map(cli)
         .or_else(|| cause.downcast_ref().map(volume))
+        .or_else(|| cause.downcast_ref().map(maintenance))
         .or_else(|| cause.downcast_ref().map(keystore))
         .or_else(|| cause.downcast_ref().map(key))
         .or_else(|| cause.downcast_ref().map(kms))
@@ -133,6 +135,18 @@ fn cli(error: &CliError) -> Verdict {
         CliError::OutsideVolume(_) => {
             say(S::NotMounted, "Name a directory inside a mount, or mount the volume first.")
         }
+        CliError::NoControl(_) => {
+            say(S::Failure, "Run the command as the user who mounted it, or unmount the volume first.")
+        }
+        CliError::Protect { source: FsError::NotEmpty, .. } => say(
+            S::Taken,
+            "Only an empty directory can get a key of its own. Make a new one, protect it, and move the files into it.",
+        ),
+        CliError::Protect { source, .. } => fs(source),
+        CliError::CheckFailed { .. } => {
+            say(S::Damaged, "Restore what is listed from a backup; everything else is as it was written.")
+        }
+        CliError::Kms { .. } => bare(S::KmsRefused),
         CliError::Incomplete { .. } => bare(S::Incomplete),
         CliError::Remote { advice, status, .. } => (*status, advice.clone()),
     }
@@ -183,11 +197,35 @@ fn volume_at(error: &VolumeError, path: &str) -> Verdict {
             "Make the backing file system writable once, so that the journal can be replayed.",
         ),
         VolumeError::NoSessionsLeft => say(S::Failure, "Copy the files into a new volume."),
+        VolumeError::DirectoryNotEmpty => say(
+            S::Taken,
+            "Name an empty directory: what is in it already stays under its old key. Copy files into it afterwards.",
+        ),
+        VolumeError::PlainNames => say(S::Taken, "Make a volume with encrypted names."),
         VolumeError::Key(error) => key(error),
         VolumeError::Journal(error) => journal(error),
         VolumeError::File(error) => file(error),
         VolumeError::Name(error) => name(error),
         VolumeError::Store(error) => store(error),
+    }
+}
+
+fn maintenance(error: &MaintenanceError) -> Verdict {
+    use ExitStatus as S;
+    match error {
+        MaintenanceError::InUse(_) => say(S::InUse, "Unmount it there first."),
+        MaintenanceError::RewrapRunning => say(S::InUse, "Wait until it has ended."),
+        MaintenanceError::KeyNotUsed { .. } => {
+            say(S::KeyUnusable, "Nothing was erased. `kmsfs info BACKING` shows the keys of the volume.")
+        }
+        MaintenanceError::StillOpens { .. } => say(
+            S::NotErased,
+            "Run the command again; if it stays so, the key management service did not do its work.",
+        ),
+        MaintenanceError::Service { .. } => say(S::KmsRefused, "Nothing was erased."),
+        MaintenanceError::Key(error) => key(error),
+        MaintenanceError::Volume(error) => volume(error),
+        MaintenanceError::Store(error) => store(error),
     }
 }
 

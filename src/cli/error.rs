@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use kms_core::KmsError;
+
 use super::exit::ExitStatus;
+use crate::fs::FsError;
 use crate::volume::VolumeError;
 
 /// What goes wrong in the command line itself. `advice` says what to do about each.
@@ -50,6 +53,15 @@ pub(super) enum CliError {
     NotConfirmed(String),
     #[error("the directory {} is not inside a mounted volume, and not inside a volume", .0.display())]
     OutsideVolume(PathBuf),
+    /// Worded as the AWS command line does.
+    #[error("An error occurred ({}) when calling the {operation} operation: {}", source.code(), source.message())]
+    Kms { operation: &'static str, source: KmsError },
+    #[error("the process that serves {} does not answer", .0.display())]
+    NoControl(PathBuf),
+    #[error("the directory {} cannot be protected: {source}", path.display())]
+    Protect { path: PathBuf, source: FsError },
+    #[error("{}: {count} things are not as they were written", backing.display())]
+    CheckFailed { backing: PathBuf, count: u64 },
     #[error("{what}")]
     Incomplete { what: String },
     /// An error of the process that serves a mount, explained there.

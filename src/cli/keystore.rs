@@ -60,6 +60,11 @@ impl KeystoreArgs {
         std::path::absolute(&dir).with_context(|| format!("cannot resolve {}", dir.display()))
     }
 
+    /// Whether the keystore can be opened without a question.
+    pub(super) fn has_secret(&self) -> bool {
+        self.passphrase_file.is_some() || self.key_file.is_some()
+    }
+
     /// Whether the keystore is there.
     pub(super) fn exists(&self) -> Result<bool> {
         Ok(self.dir()?.join("keystore.json").exists())

@@ -2,18 +2,27 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod advice;
+mod check;
 mod control;
 mod daemon;
+mod erase;
 mod error;
 mod exit;
+mod info;
 mod init;
+mod key;
 mod keystore;
 mod mount;
 mod mounts;
+mod offline;
 mod options;
 mod output;
 mod paths;
+mod progress;
+mod protect;
+mod rewrap;
 mod serve;
+mod status;
 mod umount;
 mod volume;
 
@@ -42,6 +51,13 @@ enum Verb {
     Init(init::InitArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Protect(protect::ProtectArgs),
+    Info(info::InfoArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Rewrap(rewrap::RewrapArgs),
+    Erase(erase::EraseArgs),
+    Key(key::KeyArgs),
     /// Serve a mount in the background
     #[command(name = daemon::VERB, hide = true)]
     Serve,
@@ -80,6 +96,13 @@ fn dispatch(args: &Args) -> Result<()> {
         Verb::Init(args) => init::run(args, output),
         Verb::Mount(args) => mount::run(args, output),
         Verb::Umount(args) => umount::run(args, output),
+        Verb::Protect(args) => protect::run(args, output),
+        Verb::Info(args) => info::run(args, output),
+        Verb::Status(args) => status::run(args, output),
+        Verb::Check(args) => check::run(args, output),
+        Verb::Rewrap(args) => rewrap::run(args, output),
+        Verb::Erase(args) => erase::run(args, output),
+        Verb::Key(args) => key::run(args),
         Verb::Serve => daemon::run(),
         Verb::Version => output.show(&version(), |_| format!("kmsfs {}", env!("CARGO_PKG_VERSION"))),
     }

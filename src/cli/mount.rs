@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
 
 use super::error::CliError;
 use super::keystore::KeystoreArgs;
@@ -140,8 +139,7 @@ fn clear_stale(point: &Path) -> Result<()> {
 
 /// Whether nobody answers at `point` any more.
 pub(super) fn is_stale(point: &Path) -> bool {
-    let not_connected = Some(Errno::NOTCONN.raw_os_error());
-    std::fs::metadata(point).is_err_and(|error| error.raw_os_error() == not_connected)
+    std::fs::metadata(point).is_err_and(|error| error.kind() == std::io::ErrorKind::NotConnected)
 }
 
 fn check_device() -> Result<()> {

@@ -1,7 +1,7 @@
 //! The process that serves a mount, in the foreground or as a daemon.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -14,14 +14,17 @@ use super::control::{Answer, Control, DomainStatus, Handler, MountStatus, Reques
 use super::error::CliError;
 use super::keystore::{self, Secret};
 use super::options::MountOptions;
+use super::protect;
 use crate::fs::{MountedVolume, VolumeParts};
-use crate::fuse::{MountConfig, Session};
+use crate::fuse::{EntryNotifier, MountConfig, Session};
 use crate::store::BackingStore;
 use crate::store::posix::PosixStore;
 use crate::volume::{OpenMode, OpenOptions, OpenVolume};
 
 /// How often the keystore carries out what is due, such as rotations and deletions.
 const DUE_INTERVAL: Duration = Duration::from_secs(60);
+
+const ENDING: &str = "the mount is about to end";
 
 /// What is to be mounted. No secret is part of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,12 +68,13 @@ pub(super) fn serve(
         Ok(mounted) => Arc::new(mounted),
         Err(error) => return Err(abandon(volume, error.into())),
     };
+    let weak = Arc::downgrade(&mounted);
     let session = match Session::mount(mounted, &mount_config(request)) {
         Ok(session) => session,
         Err(error) => return Err(abandon(volume, error.into())),
     };
     let notes = notes_of(&volume);
-    let served = Arc::new(Served::new(request, volume));
+    let served = Arc::new(Served::new(request, volume, weak, session.entry_notifier()));
     let control = match Control::listen(&served.socket_name(), Arc::clone(&served) as _) {
         Ok(control) => Some(control),
         Err(error) => {
@@ -168,14 +172,21 @@ fn carry_out_due(service: &Arc<EmbeddedKms>) -> Result<()> {
 struct Served {
     request: ServeRequest,
     since: u64,
+    mounted: Weak<MountedVolume>,
+    notifier: EntryNotifier,
     /// Taken out when the mount ends. Requests hold it for reading while they work.
     volume: RwLock<Option<OpenVolume>>,
 }
 
 impl Served {
-    fn new(request: &ServeRequest, volume: OpenVolume) -> Self {
+    fn new(
+        request: &ServeRequest,
+        volume: OpenVolume,
+        mounted: Weak<MountedVolume>,
+        notifier: EntryNotifier,
+    ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { request: request.clone(), since, volume: RwLock::new(Some(volume)) }
+        Self { request: request.clone(), since, mounted, notifier, volume: RwLock::new(Some(volume)) }
     }
 
     /// A volume that cannot be locked may be mounted several times.
@@ -213,13 +224,19 @@ impl Served {
     }
 
     fn protect(&self, path: &Path, key: &str) -> Result<Answer> {
-        let _ = (path, key);
-        anyhow::bail!("not yet")
+        let volume = self.volume.read();
+        let (volume, mounted) = volume.as_ref().zip(self.mounted.upgrade()).context(ENDING)?;
+        let (domain, replaced) = protect::in_volume(volume, &mounted, path, key)?;
+        self.notifier.entry_changed(replaced.parent, &replaced.name)?;
+        Ok(Answer::Protected { domain })
     }
 
     fn reload(&self) -> Result<Answer> {
         if let Some(volume) = self.volume.read().as_ref() {
             volume.keys().reload()?;
+        }
+        for inode in self.mounted.upgrade().map(|mounted| mounted.fence_unusable()).unwrap_or_default() {
+            self.notifier.content_gone(inode)?;
         }
         Ok(Answer::Done)
     }
@@ -230,7 +247,7 @@ impl Handler for Served {
         let answer = match request {
             Request::Status => {
                 let status = self.status().map(|status| Answer::Status(Box::new(status)));
-                status.context("the mount is about to end")
+                status.context(ENDING)
             }
             Request::Protect { path, key } => self.protect(&path, &key),
             Request::Reload => self.reload(),

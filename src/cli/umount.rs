@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::control::{self, Client, MountStatus, Request};
@@ -84,12 +83,12 @@ fn unmount(point: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return helper(point, &[]);
     }
-    match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW) {
+    match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW).map_err(std::io::Error::from) {
         Ok(()) => Ok(()),
-        Err(Errno::BUSY) => Err(CliError::Busy(point.to_owned()).into()),
-        Err(errno) => {
-            Err(std::io::Error::from(errno)).with_context(|| format!("cannot unmount {}", point.display()))
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+            Err(CliError::Busy(point.to_owned()).into())
         }
+        Err(error) => Err(error).with_context(|| format!("cannot unmount {}", point.display())),
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::error::CliError;
+use super::mounts::{self, FILE_SYSTEM_TYPE};
+use super::{control, paths};
 use crate::config::VolumeConfig;
 use crate::format::{SUPERBLOCK_LEN, VOLUME_DIR};
 use crate::volume::VolumeError;
@@ -72,4 +74,16 @@ impl LockText {
 /// Whether a process of this number runs.
 pub(super) fn is_running(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// The backing directory that `path` names: itself, or that of the volume that is mounted there.
+pub(super) fn backing_of(path: &Path) -> Result<PathBuf> {
+    let point = paths::resolve_mountpoint(path);
+    match mounts::at(&point)?.filter(|entry| entry.kind == FILE_SYSTEM_TYPE) {
+        Some(entry) => match control::at(&point) {
+            Some((_, status)) => Ok(status.backing),
+            None => Ok(entry.source),
+        },
+        None => resolve_backing(path),
+    }
 }

@@ -11,6 +11,8 @@ mod error;
 mod inode;
 mod link;
 mod listing;
+mod pool;
+mod protect;
 mod remove;
 mod rename;
 mod table;
@@ -23,6 +25,7 @@ mod tests;
 
 pub use error::{FsError, FsResult};
 pub use listing::ListingHandle;
+pub use protect::Replaced;
 pub use types::{
     AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget,
     WriteMode,

@@ -3,7 +3,8 @@
 mod adapter;
 mod convert;
 mod errno;
+mod features;
 mod mountinfo;
 mod session;
 
-pub use session::{MountConfig, MountError, Session, Unmounter};
+pub use session::{EntryNotifier, MountConfig, MountError, Session, Unmounter};

@@ -1,6 +1,6 @@
 //! The life of a mount: mounting, worker threads, the tick, signals, unmounting.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,13 +12,12 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::adapter::Adapter;
 use super::mountinfo;
-use crate::fs::MountedVolume;
+use crate::fs::{MountedVolume, NodeId};
 
 const DEVICE: &str = "/dev/fuse";
 const FILE_SYSTEM_TYPE: &str = "fuse.kmsfs";
@@ -149,7 +148,6 @@ impl Session {
     /// # Errors
     /// [`MountError`].
     pub fn mount(volume: Arc<MountedVolume>, config: &MountConfig) -> Result<Self, MountError> {
-        raise_descriptor_limit();
         let adapter = Adapter::new(Arc::clone(&volume), config.write_back);
         let failed = |source| MountError::Mount { point: config.mountpoint.clone(), source };
         let privileged = rustix::process::geteuid().is_root();
@@ -176,6 +174,11 @@ impl Session {
     /// What ends this mount from another thread.
     pub fn unmounter(&self) -> Unmounter {
         self.unmounter.clone()
+    }
+
+    /// What tells the kernel that entries have changed behind it.
+    pub fn entry_notifier(&self) -> EntryNotifier {
+        EntryNotifier { notifier: self.inner.notifier() }
     }
 
     /// Serves requests until the mount is gone, then makes everything durable.
@@ -264,12 +267,41 @@ fn helper_config(config: &MountConfig) -> fuser::Config {
     helper
 }
 
-/// Every inode that the kernel knows holds a descriptor.
-fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(errno) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%errno, "the limit on open files could not be raised");
+/// Tells the kernel that entries have changed behind it.
+#[derive(Clone)]
+pub struct EntryNotifier {
+    notifier: Notifier,
+}
+
+impl std::fmt::Debug for EntryNotifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EntryNotifier(..)")
+    }
+}
+
+impl EntryNotifier {
+    /// The kernel has to drop what it keeps of the content of `inode`. One that it does not know is no error.
+    ///
+    /// # Errors
+    /// [`MountError::Connection`].
+    pub fn content_gone(&self, inode: NodeId) -> Result<(), MountError> {
+        // A length of 0 means all of the content.
+        match self.notifier.inval_inode(INodeNo(inode.0), 0, 0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(MountError::Connection),
+        }
+    }
+
+    /// The entry `name` of `parent` has to be looked up again. One that the kernel does not know is no error. Must not
+    /// be called by a thread that a request waits for.
+    ///
+    /// # Errors
+    /// [`MountError::Connection`].
+    pub fn entry_changed(&self, parent: NodeId, name: &OsStr) -> Result<(), MountError> {
+        match self.notifier.inval_entry(INodeNo(parent.0), name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(MountError::Connection),
+        }
     }
 }
 

@@ -1,0 +1,113 @@
+//! `kmsfs check`: reads everything and reports what is not as it was written.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::error::CliError;
+use super::keystore::KeystoreArgs;
+use super::offline::OfflineVolume;
+use super::output::Output;
+use super::progress::Bar;
+use super::volume::backing_of;
+use crate::maintenance::{self, CheckOptions, CheckReport, Finding};
+use crate::volume::OpenMode;
+
+/// Read everything, and report what is not as it was written
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// The backing directory of a volume that is not mounted
+    backing: PathBuf,
+    /// Check headers, names and attributes, but do not decrypt contents
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    keystore: KeystoreArgs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Report {
+    sound: bool,
+    directories: u64,
+    files: u64,
+    symlinks: u64,
+    special: u64,
+    bytes: u64,
+    finding_count: u64,
+    findings: Vec<Found>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    kind: &'static str,
+    harmless: bool,
+    path: Option<PathBuf>,
+    backing_path: PathBuf,
+    bytes: Option<[u64; 2]>,
+    detail: String,
+}
+
+pub(super) fn run(args: &CheckArgs, output: Output) -> Result<()> {
+    let backing = backing_of(&args.backing)?;
+    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::ReadOnly)?;
+    let bar = Bar::new("checking", None);
+    let options = CheckOptions { contents: !args.quick };
+    let outcome = maintenance::check(volume.get(), options, &|progress| bar.show(progress));
+    drop(bar);
+    volume.close()?;
+    let report = report(outcome?);
+    output.show(&report, describe)?;
+    if report.sound {
+        return Ok(());
+    }
+    Err(CliError::CheckFailed { backing, count: report.finding_count }.into())
+}
+
+fn report(report: CheckReport) -> Report {
+    Report {
+        sound: report.is_sound(),
+        directories: report.directories,
+        files: report.files,
+        symlinks: report.symlinks,
+        special: report.special,
+        bytes: report.bytes,
+        finding_count: report.finding_count,
+        findings: report.findings.into_iter().map(found).collect(),
+    }
+}
+
+fn found(finding: Finding) -> Found {
+    Found {
+        kind: finding.kind.as_str(),
+        harmless: finding.kind.is_harmless(),
+        path: finding.plain_path,
+        backing_path: finding.backing_path,
+        bytes: finding.bytes.map(|range| [range.start, range.end]),
+        detail: finding.detail,
+    }
+}
+
+fn describe(report: &Report) -> String {
+    let mut lines: Vec<String> = report
+        .findings
+        .iter()
+        .map(|found| {
+            let path = found.path.as_ref().unwrap_or(&found.backing_path).display();
+            let bytes = found.bytes.map(|[start, end]| format!(", bytes {start}..{end}")).unwrap_or_default();
+            format!("{}: {path}{bytes}: {}", found.kind, found.detail)
+        })
+        .collect();
+    lines.push(format!(
+        "{} directories, {} files, {} links, {} others, {} bytes read: {}",
+        report.directories,
+        report.files,
+        report.symlinks,
+        report.special,
+        report.bytes,
+        if report.sound { "sound" } else { "NOT SOUND" }
+    ));
+    lines.join("\n")
+}

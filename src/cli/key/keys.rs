@@ -1,0 +1,176 @@
+//! Keys and their states.
+
+use anyhow::Result;
+use kms_core::client::KeyService;
+use kms_core::model::{
+    CreateKeyRequest, DescribeKeyRequest, KeyMetadata, KeyOnlyRequest, ListKeysRequest,
+    ScheduleKeyDeletionRequest, UpdateKeyDescriptionRequest,
+};
+use serde_json::{Value, json};
+
+use super::values::{self, show_time};
+use super::{KeyIdArg, Kms, PageArgs, key_ref, object, pages, parse_some, refused, text};
+
+/// Create a key
+#[derive(Debug, clap::Args)]
+pub(super) struct CreateKey {
+    /// What the key is for
+    #[arg(long)]
+    description: Option<String>,
+    /// Where its material comes from: AWS_KMS or EXTERNAL
+    #[arg(long)]
+    origin: Option<String>,
+    /// ENCRYPT_DECRYPT
+    #[arg(long)]
+    key_usage: Option<String>,
+    /// SYMMETRIC_DEFAULT
+    #[arg(long)]
+    key_spec: Option<String>,
+    /// The key policy
+    #[arg(long)]
+    policy: Option<String>,
+    /// Skip the check that the caller can change the policy later
+    #[arg(long)]
+    bypass_policy_lockout_safety_check: bool,
+    /// A key that may have replicas
+    #[arg(long)]
+    multi_region: bool,
+    /// Tags: TagKey=name,TagValue=value
+    #[arg(long, num_args = 1..)]
+    tags: Vec<String>,
+}
+
+/// Describe a key
+#[derive(Debug, clap::Args)]
+pub(super) struct DescribeKey {
+    /// The key: an id, an ARN or an alias
+    #[arg(long)]
+    key_id: String,
+}
+
+/// Change the description of a key
+#[derive(Debug, clap::Args)]
+pub(super) struct UpdateKeyDescription {
+    /// The key: its id or its ARN
+    #[arg(long)]
+    key_id: String,
+    /// The new description
+    #[arg(long)]
+    description: String,
+}
+
+/// Delete a key after a waiting period; it is unusable at once
+#[derive(Debug, clap::Args)]
+pub(super) struct ScheduleKeyDeletion {
+    /// The key: its id or its ARN
+    #[arg(long)]
+    key_id: String,
+    /// 7 to 30 days [default: 30]
+    #[arg(long)]
+    pending_window_in_days: Option<i32>,
+}
+
+pub(super) fn create_key(kms: &Kms, args: &CreateKey) -> Result<Value> {
+    const OPERATION: &str = "CreateKey";
+    let tags: Result<Vec<_>> = args.tags.iter().map(|tag| values::tag(tag)).collect();
+    let request = CreateKeyRequest {
+        policy: args.policy.clone(),
+        bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
+        description: args.description.clone(),
+        key_usage: parse_some(OPERATION, args.key_usage.as_ref())?,
+        key_spec: parse_some(OPERATION, args.key_spec.as_ref())?,
+        origin: parse_some(OPERATION, args.origin.as_ref())?,
+        multi_region: args.multi_region,
+        tags: tags?,
+        ..CreateKeyRequest::default()
+    };
+    let made = kms.service.create_key(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(json!({ "KeyMetadata": metadata(&made.key_metadata) }))
+}
+
+pub(super) fn describe_key(kms: &Kms, args: &DescribeKey) -> Result<Value> {
+    const OPERATION: &str = "DescribeKey";
+    let request = DescribeKeyRequest::new(key_ref(OPERATION, &args.key_id)?);
+    let found = kms.service.describe_key(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(json!({ "KeyMetadata": metadata(&found.key_metadata) }))
+}
+
+pub(super) fn list_keys(kms: &Kms, args: &PageArgs) -> Result<Value> {
+    pages(args, "Keys", |page| {
+        let request = ListKeysRequest { page };
+        let listed = kms.service.list_keys(&kms.caller, &request).map_err(refused("ListKeys"))?;
+        let keys = listed.keys.iter();
+        let keys =
+            keys.map(|key| json!({ "KeyId": key.key_id.to_string(), "KeyArn": key.key_arn.to_string() }));
+        Ok((keys.collect(), listed.next_marker))
+    })
+}
+
+pub(super) fn update_key_description(kms: &Kms, args: &UpdateKeyDescription) -> Result<Value> {
+    const OPERATION: &str = "UpdateKeyDescription";
+    let key_id = key_ref(OPERATION, &args.key_id)?;
+    let request = UpdateKeyDescriptionRequest { key_id, description: args.description.clone() };
+    kms.service.update_key_description(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(Value::Null)
+}
+
+pub(super) fn enable_key(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
+    const OPERATION: &str = "EnableKey";
+    let request = KeyOnlyRequest::new(key_ref(OPERATION, &args.key_id)?);
+    kms.service.enable_key(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(Value::Null)
+}
+
+pub(super) fn disable_key(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
+    const OPERATION: &str = "DisableKey";
+    let request = KeyOnlyRequest::new(key_ref(OPERATION, &args.key_id)?);
+    kms.service.disable_key(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(Value::Null)
+}
+
+pub(super) fn schedule_key_deletion(kms: &Kms, args: &ScheduleKeyDeletion) -> Result<Value> {
+    const OPERATION: &str = "ScheduleKeyDeletion";
+    let key_id = key_ref(OPERATION, &args.key_id)?;
+    let request = ScheduleKeyDeletionRequest { key_id, pending_window_in_days: args.pending_window_in_days };
+    let answer = kms.service.schedule_key_deletion(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(object([
+        ("KeyId", json!(answer.key_id.to_string())),
+        ("DeletionDate", text(answer.deletion_date.map(show_time))),
+        ("KeyState", json!(answer.key_state.as_str())),
+        ("PendingWindowInDays", json!(answer.pending_window_in_days)),
+    ]))
+}
+
+pub(super) fn cancel_key_deletion(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
+    const OPERATION: &str = "CancelKeyDeletion";
+    let request = KeyOnlyRequest::new(key_ref(OPERATION, &args.key_id)?);
+    let answer = kms.service.cancel_key_deletion(&kms.caller, &request).map_err(refused(OPERATION))?;
+    Ok(json!({ "KeyId": answer.key_id.to_string() }))
+}
+
+/// The AWS shape `KeyMetadata`.
+fn metadata(key: &KeyMetadata) -> Value {
+    let algorithms: Vec<_> = key.encryption_algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+    object([
+        ("AWSAccountId", json!(key.account_id.to_string())),
+        ("KeyId", json!(key.key_id.to_string())),
+        ("Arn", json!(key.arn.to_string())),
+        ("CreationDate", json!(show_time(key.creation_date))),
+        ("Enabled", json!(key.enabled())),
+        ("Description", json!(key.description)),
+        ("KeyUsage", json!(key.key_usage.as_str())),
+        ("KeyState", json!(key.key_state.as_str())),
+        ("DeletionDate", text(key.deletion_date.map(show_time))),
+        ("ValidTo", text(key.valid_to.map(show_time))),
+        ("Origin", json!(key.origin.as_str())),
+        ("CustomKeyStoreId", text(key.custom_key_store_id.as_ref())),
+        ("ExpirationModel", text(key.expiration_model)),
+        ("KeyManager", json!(key.key_manager.as_str())),
+        ("CustomerMasterKeySpec", json!(key.key_spec.as_str())),
+        ("KeySpec", json!(key.key_spec.as_str())),
+        ("EncryptionAlgorithms", json!(algorithms)),
+        ("MultiRegion", json!(key.multi_region)),
+        ("PendingDeletionWindowInDays", json!(key.pending_deletion_window_in_days)),
+        ("CurrentKeyMaterialId", text(key.current_key_material_id)),
+    ])
+}

@@ -1,0 +1,189 @@
+//! `kmsfs key`: the embedded key management service, in the vocabulary of the AWS command line.
+//!
+//! Verbs, options and the JSON that is printed are those of `aws kms`, so that scripts carry over.
+
+mod aliases;
+mod crypto;
+mod import;
+mod keys;
+mod rotation;
+pub(in crate::cli) mod values;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use kms_core::KmsError;
+use kms_core::model::{Caller, KeyRef, Page};
+use kms_core::service::EmbeddedKms;
+use serde_json::{Map, Value};
+
+use super::error::CliError;
+use super::keystore::{self, KeystoreArgs};
+use super::output::print_json;
+
+/// Manage keys of the keystore, in the vocabulary of `aws kms`
+#[derive(Debug, clap::Args)]
+pub(super) struct KeyArgs {
+    #[command(flatten)]
+    keystore: KeystoreArgs,
+    #[command(subcommand)]
+    verb: KeyVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeyVerb {
+    CreateKey(keys::CreateKey),
+    DescribeKey(keys::DescribeKey),
+    ListKeys(PageArgs),
+    UpdateKeyDescription(keys::UpdateKeyDescription),
+    EnableKey(KeyIdArg),
+    DisableKey(KeyIdArg),
+    ScheduleKeyDeletion(keys::ScheduleKeyDeletion),
+    CancelKeyDeletion(KeyIdArg),
+    CreateAlias(aliases::AliasTarget),
+    UpdateAlias(aliases::AliasTarget),
+    DeleteAlias(aliases::DeleteAlias),
+    ListAliases(aliases::ListAliases),
+    Encrypt(crypto::Encrypt),
+    Decrypt(crypto::Decrypt),
+    ReEncrypt(crypto::ReEncrypt),
+    GenerateDataKey(crypto::GenerateDataKey),
+    GenerateDataKeyWithoutPlaintext(crypto::GenerateDataKey),
+    GenerateRandom(crypto::GenerateRandom),
+    EnableKeyRotation(rotation::EnableKeyRotation),
+    DisableKeyRotation(KeyIdArg),
+    GetKeyRotationStatus(KeyIdArg),
+    ListKeyRotations(rotation::ListKeyRotations),
+    RotateKeyOnDemand(KeyIdArg),
+    GetParametersForImport(import::GetParametersForImport),
+    ImportKeyMaterial(import::ImportKeyMaterial),
+    DeleteImportedKeyMaterial(import::DeleteImportedKeyMaterial),
+    Import(import::Import),
+}
+
+/// The options of a verb that only names a key.
+#[derive(Debug, clap::Args)]
+struct KeyIdArg {
+    /// The key: its id or its ARN
+    #[arg(long)]
+    key_id: String,
+}
+
+/// The options of a list. Without them all pages are fetched.
+#[derive(Debug, Default, clap::Args)]
+struct PageArgs {
+    /// The most entries of one page
+    #[arg(long)]
+    limit: Option<i32>,
+    /// The NextMarker of the page before
+    #[arg(long)]
+    marker: Option<String>,
+}
+
+/// The service, and who calls it.
+struct Kms {
+    service: Arc<EmbeddedKms>,
+    caller: Caller,
+}
+
+pub(super) fn run(args: &KeyArgs) -> Result<()> {
+    let service = args.keystore.open()?;
+    let caller = keystore::user_caller(&service);
+    let kms = Kms { service, caller };
+    match call(&kms, &args.verb)? {
+        // The AWS command line prints nothing either.
+        Value::Null => Ok(()),
+        answer => print_json(&answer),
+    }
+}
+
+fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
+    match verb {
+        KeyVerb::CreateKey(args) => keys::create_key(kms, args),
+        KeyVerb::DescribeKey(args) => keys::describe_key(kms, args),
+        KeyVerb::ListKeys(args) => keys::list_keys(kms, args),
+        KeyVerb::UpdateKeyDescription(args) => keys::update_key_description(kms, args),
+        KeyVerb::EnableKey(args) => keys::enable_key(kms, args),
+        KeyVerb::DisableKey(args) => keys::disable_key(kms, args),
+        KeyVerb::ScheduleKeyDeletion(args) => keys::schedule_key_deletion(kms, args),
+        KeyVerb::CancelKeyDeletion(args) => keys::cancel_key_deletion(kms, args),
+        KeyVerb::CreateAlias(args) => aliases::create_alias(kms, args),
+        KeyVerb::UpdateAlias(args) => aliases::update_alias(kms, args),
+        KeyVerb::DeleteAlias(args) => aliases::delete_alias(kms, args),
+        KeyVerb::ListAliases(args) => aliases::list_aliases(kms, args),
+        KeyVerb::Encrypt(args) => crypto::encrypt(kms, args),
+        KeyVerb::Decrypt(args) => crypto::decrypt(kms, args),
+        KeyVerb::ReEncrypt(args) => crypto::re_encrypt(kms, args),
+        KeyVerb::GenerateDataKey(args) => crypto::generate_data_key(kms, args),
+        KeyVerb::GenerateDataKeyWithoutPlaintext(args) => crypto::generate_wrapped_data_key(kms, args),
+        KeyVerb::GenerateRandom(args) => crypto::generate_random(kms, args),
+        KeyVerb::EnableKeyRotation(args) => rotation::enable_key_rotation(kms, args),
+        KeyVerb::DisableKeyRotation(args) => rotation::disable_key_rotation(kms, args),
+        KeyVerb::GetKeyRotationStatus(args) => rotation::get_key_rotation_status(kms, args),
+        KeyVerb::ListKeyRotations(args) => rotation::list_key_rotations(kms, args),
+        KeyVerb::RotateKeyOnDemand(args) => rotation::rotate_key_on_demand(kms, args),
+        KeyVerb::GetParametersForImport(args) => import::get_parameters_for_import(kms, args),
+        KeyVerb::ImportKeyMaterial(args) => import::import_key_material(kms, args),
+        KeyVerb::DeleteImportedKeyMaterial(args) => import::delete_imported_key_material(kms, args),
+        KeyVerb::Import(args) => import::import(kms, args),
+    }
+}
+
+/// Names the operation in a refusal, as the AWS command line does.
+fn refused(operation: &'static str) -> impl Fn(KmsError) -> CliError {
+    move |source| CliError::Kms { operation, source }
+}
+
+/// A value that the service would refuse is refused in its words.
+fn parse<T: FromStr<Err = KmsError>>(operation: &'static str, text: &str) -> Result<T> {
+    Ok(text.parse().map_err(refused(operation))?)
+}
+
+fn parse_some<T: FromStr<Err = KmsError>>(
+    operation: &'static str,
+    text: Option<&String>,
+) -> Result<Option<T>> {
+    text.map(|text| parse(operation, text)).transpose()
+}
+
+fn key_ref(operation: &'static str, text: &str) -> Result<KeyRef> {
+    parse(operation, text)
+}
+
+/// An object without the members that are absent.
+fn object<const LEN: usize>(members: [(&str, Value); LEN]) -> Value {
+    let present = members.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+/// The text of a value that may be absent.
+fn text(value: Option<impl ToString>) -> Value {
+    value.map_or(Value::Null, |value| Value::String(value.to_string()))
+}
+
+/// One page if the options ask for one, and else all pages together. `fetch` returns a page and its `NextMarker`.
+fn pages(
+    args: &PageArgs,
+    member: &str,
+    mut fetch: impl FnMut(Page) -> Result<(Vec<Value>, Option<String>)>,
+) -> Result<Value> {
+    let mut page = Page { limit: args.limit, marker: args.marker.clone() };
+    let mut all = Vec::new();
+    loop {
+        let (entries, next) = fetch(page)?;
+        all.extend(entries);
+        let one_page = args.limit.is_some() || args.marker.is_some();
+        match next {
+            Some(next) if !one_page => page = Page { limit: None, marker: Some(next) },
+            next => {
+                let truncated = one_page.then(|| next.is_some());
+                return Ok(object([
+                    (member, Value::Array(all)),
+                    ("NextMarker", text(next)),
+                    ("Truncated", truncated.map_or(Value::Null, Value::Bool)),
+                ]));
+            }
+        }
+    }
+}
