@@ -26,7 +26,7 @@ setfattr -n user.dir -v 1 tree/sub
 setfacl -m u:nobody:rw,g:games:r tree/sub/text
 setfacl -d -m u:nobody:rx tree/sub
 printf 'a\nb' > "tree/$(printf 'new\nline')"
-touch "tree/$(printf 'x%.0s' $(seq 255))" "tree/$(printf 'y%.0s' $(seq 176))" "tree/ü" "tree/.k" "tree/.n"
+touch "tree/$(printf 'x%.0s' $(seq 255))" "tree/$(printf 'y%.0s' $(seq 176))" "tree/$(printf '\303\274')" "tree/.k" "tree/.n"
 "#;
 
 /// Prints everything about the tree but inode numbers, block counts and times of access and change.

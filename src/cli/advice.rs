@@ -197,6 +197,11 @@ fn volume_at(error: &VolumeError, path: &str) -> Verdict {
             "Make the backing file system writable once, so that the journal can be replayed.",
         ),
         VolumeError::NoSessionsLeft => say(S::Failure, "Copy the files into a new volume."),
+        VolumeError::DirectoryNotEmpty => say(
+            S::Taken,
+            "Name an empty directory: what is in it already stays under its old key. Copy files into it afterwards.",
+        ),
+        VolumeError::PlainNames => say(S::Taken, "Make a volume with encrypted names."),
         VolumeError::Key(error) => key(error),
         VolumeError::Journal(error) => journal(error),
         VolumeError::File(error) => file(error),
@@ -210,8 +215,6 @@ fn maintenance(error: &MaintenanceError) -> Verdict {
     match error {
         MaintenanceError::InUse(_) => say(S::InUse, "Unmount it there first."),
         MaintenanceError::RewrapRunning => say(S::InUse, "Wait until it has ended."),
-        MaintenanceError::NotEmpty => say(S::Taken, "Name an empty directory."),
-        MaintenanceError::PlainNames => bare(S::Failure),
         MaintenanceError::KeyNotUsed { .. } => {
             say(S::KeyUnusable, "Nothing was erased. `kmsfs info BACKING` shows the keys of the volume.")
         }
@@ -221,8 +224,7 @@ fn maintenance(error: &MaintenanceError) -> Verdict {
         ),
         MaintenanceError::Service { .. } => say(S::KmsRefused, "Nothing was erased."),
         MaintenanceError::Key(error) => key(error),
-        MaintenanceError::Name(error) => name(error),
-        MaintenanceError::File(error) => file(error),
+        MaintenanceError::Volume(error) => volume(error),
         MaintenanceError::Store(error) => store(error),
     }
 }

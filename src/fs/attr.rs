@@ -37,7 +37,7 @@ impl MountedVolume {
         // for a while after it was closed. It is held before the backing file is asked: if it went in between,
         // the answer could be from before its changes came in place.
         let live = self.context.live(inode.backing_ino);
-        let mut stat = inode.node.stat()?;
+        let mut stat = inode.node()?.stat()?;
         inode.correct_times(&mut stat);
         let size = match inode.kind {
             NodeKind::File => match live {
@@ -72,7 +72,7 @@ impl MountedVolume {
     /// The target of the symbolic link `inode` in the clear.
     pub(super) fn target_of(&self, inode: &Inode) -> FsResult<Vec<u8>> {
         let keys = self.keys.domain_keys(inode.domain)?;
-        Ok(read_target(&self.targets, &keys, &inode.node.read_link()?)?)
+        Ok(read_target(&self.targets, &keys, &inode.node()?.read_link()?)?)
     }
 
     /// Changes attributes and returns them all. The kernel has checked that the caller may.
@@ -87,11 +87,11 @@ impl MountedVolume {
             return self.attr_of(&inode);
         }
         if change.uid.is_some() || change.gid.is_some() {
-            inode.node.set_owner(change.uid, change.gid)?;
+            inode.node()?.set_owner(change.uid, change.gid)?;
             inode.privileges.reset();
         }
         if let Some(mode) = change.mode {
-            inode.node.set_mode(mode & MODE_BITS)?;
+            inode.node()?.set_mode(mode & MODE_BITS)?;
             inode.privileges.reset();
         }
         if let Some(size) = change.size {
@@ -111,11 +111,11 @@ impl MountedVolume {
     fn change_times(&self, inode: &Inode, change: &AttrChange) -> FsResult<()> {
         let (atime, mtime) =
             (change.atime.unwrap_or(TimeChange::Omit), change.mtime.unwrap_or(TimeChange::Omit));
-        inode.node.set_times(atime, mtime)?;
+        inode.node()?.set_times(atime, mtime)?;
         match mtime {
             TimeChange::Omit => {}
             TimeChange::At(time) => inode.set_times(time, change.ctime),
-            TimeChange::Now => inode.set_times(inode.node.stat()?.mtime, change.ctime),
+            TimeChange::Now => inode.set_times(inode.node()?.stat()?.mtime, change.ctime),
         }
         Ok(())
     }
@@ -126,15 +126,15 @@ impl MountedVolume {
         if inode.privileges.get() == Some(false) {
             return Ok(());
         }
-        let mode = inode.node.stat()?.mode & MODE_BITS;
+        let mode = inode.node()?.stat()?.mode & MODE_BITS;
         let mut kept = mode & !SET_UID;
         if mode & GROUP_EXECUTE != 0 {
             kept &= !SET_GID;
         }
         if kept != mode {
-            inode.node.set_mode(kept)?;
+            inode.node()?.set_mode(kept)?;
         }
-        match inode.node.remove_xattr(OsStr::new(CAPABILITY_XATTR)) {
+        match inode.node()?.remove_xattr(OsStr::new(CAPABILITY_XATTR)) {
             Err(error)
                 if !matches!(
                     error.kind,
@@ -155,7 +155,7 @@ impl MountedVolume {
         let has_default = match dir.default_acl.get() {
             Some(known) => known,
             None => {
-                let found = match dir.node.get_xattr(OsStr::new(DEFAULT_ACL_XATTR)) {
+                let found = match dir.node()?.get_xattr(OsStr::new(DEFAULT_ACL_XATTR)) {
                     Ok(value) => !value.is_empty(),
                     Err(error)
                         if matches!(
@@ -185,7 +185,7 @@ impl MountedVolume {
         if (stat.uid, stat.gid) == (caller.uid, caller.gid) {
             return Ok(());
         }
-        let dir_stat = dir.node.stat()?;
+        let dir_stat = dir.node()?.stat()?;
         let gid = if dir_stat.mode & SET_GID == 0 { caller.gid } else { dir_stat.gid };
         if (stat.uid, stat.gid) == (caller.uid, gid) {
             return Ok(());

@@ -26,7 +26,7 @@ impl MountedVolume {
             Err(NameError::Reserved) => return Ok(None),
             other => other?,
         };
-        match dir.node.lookup(&entry.name) {
+        match dir.node()?.lookup(&entry.name) {
             Ok(node) => self.entry_of(node, names.domain(), parent).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
@@ -36,7 +36,8 @@ impl MountedVolume {
     /// Makes `node`, found in `parent`, known to the kernel.
     pub(super) fn entry_of(&self, node: NodeRef, domain: DomainId, parent: NodeId) -> FsResult<Entry> {
         let stat = node.stat()?;
-        let inode = self.table.remember(Inode::new(self.node_id(&stat), &stat, node, domain, parent));
+        let inode =
+            self.table.remember(Inode::new(self.node_id(&stat), &stat, self.pool.hold(node), domain, parent));
         inode.set_parent(parent);
         self.attr_of(&inode).map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
     }
@@ -51,7 +52,7 @@ impl MountedVolume {
     ) -> FsResult<T> {
         let made_link = match &entry.long {
             None => false,
-            Some(long) => match dir.node.make_symlink(&long.link, long.target.as_bytes()) {
+            Some(long) => match dir.node()?.make_symlink(&long.link, long.target.as_bytes()) {
                 Ok(_) => true,
                 // Left by a crash, or the entry is there: the digest in its name says that it is the same.
                 Err(error) if error.kind == StoreErrorKind::Exists => false,
@@ -68,7 +69,7 @@ impl MountedVolume {
     /// Removes the link of a long name whose entry is gone. One that stays is harmless and never shown.
     pub(super) fn drop_long_link(&self, dir: &Inode, entry: &BackingEntry) {
         if let Some(long) = &entry.long
-            && let Err(error) = dir.node.unlink(&long.link)
+            && let Err(error) = dir.node().and_then(|node| Ok(node.unlink(&long.link)?))
         {
             tracing::warn!(directory = dir.id.0, %error, "the link of a long name stays behind");
         }
@@ -76,12 +77,13 @@ impl MountedVolume {
 
     /// Removes an entry that was just made, because something after it failed.
     fn undo_entry(&self, dir: &Inode, entry: &BackingEntry, kind: NodeKind) {
+        let Ok(dir_node) = dir.node() else { return };
         let removed = if kind == NodeKind::Directory {
             // There may be no id in it yet; the removal of the directory says if anything is wrong.
-            let _ = dir.node.lookup(&entry.name).and_then(|made| made.unlink(OsStr::new(DIR_ID_NAME)));
-            dir.node.remove_dir(&entry.name)
+            let _ = dir_node.lookup(&entry.name).and_then(|made| made.unlink(OsStr::new(DIR_ID_NAME)));
+            dir_node.remove_dir(&entry.name)
         } else {
-            dir.node.unlink(&entry.name)
+            dir_node.unlink(&entry.name)
         };
         match removed {
             Ok(()) => self.drop_long_link(dir, entry),
@@ -125,7 +127,8 @@ impl MountedVolume {
         let names = self.names_of(&dir)?;
         let entry = names.encrypt(name)?;
         let bits = self.mode_in(&dir, mode)?;
-        let made = self.add_entry(&dir, &entry, |name| dir.node.create_file(name, bits));
+        let dir_node = dir.node()?;
+        let made = self.add_entry(&dir, &entry, |name| dir_node.create_file(name, bits));
         let (node, file) = match made {
             Err(FsError::Store(error)) if error.kind == StoreErrorKind::Exists && !open.exclusive => {
                 return self.open_existing(caller, parent, name, open);
@@ -137,7 +140,7 @@ impl MountedVolume {
         match EncryptedFile::create(&self.context, node, file, names.domain()) {
             Ok(content) => {
                 // The header goes out later, which is no change that anybody made.
-                inode.hold_times(&inode.node.stat()?);
+                inode.hold_times(&inode.node()?.stat()?);
                 inode.adopt(content);
                 Ok(found)
             }
@@ -172,7 +175,8 @@ impl MountedVolume {
         let names = self.names_of(&dir)?;
         let entry = names.encrypt(name)?;
         let bits = self.mode_in(&dir, mode)?;
-        let node = self.add_entry(&dir, &entry, |name| dir.node.make_dir(name, bits | OWNER_ALL))?;
+        let dir_node = dir.node()?;
+        let node = self.add_entry(&dir, &entry, |name| dir_node.make_dir(name, bits | OWNER_ALL))?;
         let child = match self.prepare_dir(&names, &node, bits) {
             Ok(child) => child,
             Err(error) => {
@@ -215,7 +219,8 @@ impl MountedVolume {
         let names = self.names_of(&dir)?;
         let entry = names.encrypt(name)?;
         let bits = self.mode_in(&dir, mode)?;
-        let node = self.add_entry(&dir, &entry, |name| dir.node.make_node(name, kind, bits, rdev))?;
+        let dir_node = dir.node()?;
+        let node = self.add_entry(&dir, &entry, |name| dir_node.make_node(name, kind, bits, rdev))?;
         self.finish_entry(&dir, &names, &entry, node, caller)
     }
 
@@ -224,6 +229,6 @@ impl MountedVolume {
     /// # Errors
     /// [`FsError::Store`].
     pub fn sync_dir(&self, id: NodeId) -> FsResult<()> {
-        Ok(self.table.get(id)?.node.sync_dir()?)
+        Ok(self.table.get(id)?.node()?.sync_dir()?)
     }
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::pool::PooledNode;
 use super::{FsError, FsResult, NodeId};
 use crate::file::{EncryptedFile, FileContext};
 use crate::format::{DomainId, NameMode};
@@ -74,7 +75,7 @@ pub(super) struct Inode {
     /// Number of the backing inode, by which the file layer knows its open files.
     pub(super) backing_ino: u64,
     pub(super) kind: NodeKind,
-    pub(super) node: NodeRef,
+    backing: Arc<PooledNode>,
     /// The domain of the directory in which it was found. Renames and links stay within one.
     pub(super) domain: DomainId,
     /// The directory in which it was found last, for `..` of a listing.
@@ -92,13 +93,19 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    /// The inode behind `node`, found in the directory `parent` of domain `domain`.
-    pub(super) fn new(id: NodeId, stat: &NodeStat, node: NodeRef, domain: DomainId, parent: NodeId) -> Self {
+    /// The inode behind `backing`, found in the directory `parent` of domain `domain`.
+    pub(super) fn new(
+        id: NodeId,
+        stat: &NodeStat,
+        backing: Arc<PooledNode>,
+        domain: DomainId,
+        parent: NodeId,
+    ) -> Self {
         Self {
             id,
             backing_ino: stat.ino,
             kind: stat.kind,
-            node,
+            backing,
             domain,
             parent: AtomicU64::new(parent.0),
             default_acl: Remembered::unknown(),
@@ -108,6 +115,22 @@ impl Inode {
             open: Mutex::default(),
             times: Mutex::default(),
         }
+    }
+
+    /// The backing node.
+    ///
+    /// # Errors
+    /// [`FsError::Store`] if it had to be opened again and is gone.
+    pub(super) fn node(&self) -> FsResult<NodeRef> {
+        self.backing.node()
+    }
+
+    /// Keeps the backing node open: see [`PooledNode::pin`].
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub(super) fn pin(&self) -> FsResult<()> {
+        self.backing.pin()
     }
 
     /// The directory in which it was found last.
@@ -133,7 +156,7 @@ impl Inode {
             return Ok(Arc::clone(names));
         }
         let is_root = self.id == NodeId::ROOT;
-        let loaded = Arc::new(DirNames::load(&*self.node, domains, mode, self.domain, is_root)?);
+        let loaded = Arc::new(DirNames::load(&*self.node()?, domains, mode, self.domain, is_root)?);
         *names = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -177,7 +200,7 @@ impl Inode {
         if let Some(file) = self.join_users() {
             return Ok(file);
         }
-        let file = EncryptedFile::open(context, Arc::clone(&self.node), self.domain)?;
+        let file = EncryptedFile::open(context, self.node()?, self.domain)?;
         self.adopt(Arc::clone(&file));
         Ok(file)
     }
@@ -290,7 +313,7 @@ impl Inode {
     pub(super) fn settle_times(&self) -> FsResult<()> {
         let mut times = self.times.lock();
         if let Some(times) = times.as_mut().filter(|times| times.unsettled) {
-            self.node.set_times(TimeChange::Omit, TimeChange::At(times.mtime))?;
+            self.node()?.set_times(TimeChange::Omit, TimeChange::At(times.mtime))?;
             times.unsettled = false;
             if let Some(file) = self.open_content() {
                 file.mark_attributes_changed();

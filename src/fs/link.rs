@@ -20,10 +20,11 @@ impl MountedVolume {
             return Err(FsError::CrossDomain);
         }
         let entry = names.encrypt(name)?;
-        self.add_entry(&dir, &entry, |name| dir.node.link(&*inode.node, name))?;
+        let (dir_node, node) = (dir.node()?, inode.node()?);
+        self.add_entry(&dir, &entry, |name| dir_node.link(&*node, name))?;
         inode.changed();
         dir.changed();
-        self.entry_of(inode.node.clone(), names.domain(), parent)
+        self.entry_of(node, names.domain(), parent)
     }
 
     /// Creates a symbolic link.
@@ -34,9 +35,10 @@ impl MountedVolume {
         let dir = self.table.get(parent)?;
         let names = self.names_of(&dir)?;
         let entry = names.encrypt(name)?;
+        let dir_node = dir.node()?;
         let stored = self.targets.seal(names.keys(), target)?;
         let made = self
-            .add_entry(&dir, &entry, |name| dir.node.make_symlink(name, stored.as_bytes()))
+            .add_entry(&dir, &entry, |name| dir_node.make_symlink(name, stored.as_bytes()))
             .and_then(|node| self.finish_entry(&dir, &names, &entry, node, caller));
         if made.is_err() {
             self.remove_target(parse_kept(stored.as_bytes())?);

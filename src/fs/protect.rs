@@ -72,11 +72,11 @@ impl MountedVolume {
         if old.kind != NodeKind::Directory {
             return Err(FsError::NotDirectory);
         }
-        internal_names(&*old.node)?;
+        internal_names(&*old.node()?)?;
         let attributes = self.attributes_of(old_id)?;
         let domain = make_domain()?;
         let entry = self.names_of(&dir)?.encrypt(name)?;
-        self.put_in_place(&dir.node, &entry.name, &old.node, domain)?;
+        self.put_in_place(&dir.node()?, &entry.name, &old.node()?, domain)?;
         dir.changed();
         let new_id = self.look_up(dir_id, name, known)?;
         for (name, value) in attributes {

@@ -27,19 +27,24 @@ pub(super) struct Doomed {
 impl MountedVolume {
     /// Looks at the entry that is about to be removed or replaced; `None` if there is none.
     pub(super) fn examine(&self, dir: &Inode, name: &OsStr) -> FsResult<Option<Doomed>> {
-        let stat = match dir.node.stat_at(name) {
+        let stat = match dir.node()?.stat_at(name) {
             Ok(stat) => stat,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let last_link = stat.kind == NodeKind::Symlink && stat.nlink <= 1;
+        if (stat.nlink <= 1 || stat.kind == NodeKind::Directory)
+            && let Some(inode) = self.table.find(self.node_id(&stat))
+        {
+            inode.pin()?;
+        }
         let kept_target = if last_link { self.kept_target(dir, name) } else { None };
         Ok(Some(Doomed { stat, kept_target }))
     }
 
     /// An unreadable target keeps no link from being removed.
     fn kept_target(&self, dir: &Inode, name: &OsStr) -> Option<[u8; 16]> {
-        let stored = dir.node.read_link_at(name).ok()?;
+        let stored = dir.node().ok()?.read_link_at(name).ok()?;
         parse_kept(&stored).ok().flatten()
     }
 
@@ -59,7 +64,7 @@ impl MountedVolume {
         let dir = self.table.get(parent)?;
         let entry = self.names_of(&dir)?.encrypt(name)?;
         let doomed = self.examine(&dir, &entry.name)?;
-        dir.node.unlink(&entry.name)?;
+        dir.node()?.unlink(&entry.name)?;
         self.drop_long_link(&dir, &entry);
         if let Some(doomed) = doomed {
             self.after_removal(&doomed);
@@ -77,9 +82,9 @@ impl MountedVolume {
         let entry = self.names_of(&dir)?.encrypt(name)?;
         let doomed = self.examine(&dir, &entry.name)?;
         if self.name_mode == NameMode::Plain {
-            dir.node.remove_dir(&entry.name)?;
+            dir.node()?.remove_dir(&entry.name)?;
         } else {
-            self.discard_dir(&dir.node, &entry.name)?;
+            self.discard_dir(&dir.node()?, &entry.name)?;
         }
         self.drop_long_link(&dir, &entry);
         if let Some(doomed) = doomed {

@@ -47,7 +47,7 @@ impl MountedVolume {
 
     /// Exchanges two entries. Both names stay in use, and so do the links of long ones.
     fn exchange(&self, from: &End, to: &End) -> FsResult<()> {
-        from.dir.node.rename(&from.entry.name, &*to.dir.node, &to.entry.name, RenameMode::Exchange)?;
+        from.dir.node()?.rename(&from.entry.name, &*to.dir.node()?, &to.entry.name, RenameMode::Exchange)?;
         self.note_moved(&from.dir, &from.entry.name);
         self.note_moved(&to.dir, &to.entry.name);
         Ok(())
@@ -55,8 +55,9 @@ impl MountedVolume {
 
     fn move_entry(&self, from: &End, to: &End, mode: RenameMode) -> FsResult<()> {
         let replaced = self.examine(&to.dir, &to.entry.name)?;
+        let (from_node, to_node) = (from.dir.node()?, to.dir.node()?);
         let moved = self.add_entry(&to.dir, &to.entry, |new_name| {
-            from.dir.node.rename(&from.entry.name, &*to.dir.node, new_name, mode)
+            from_node.rename(&from.entry.name, &*to_node, new_name, mode)
         });
         match moved {
             Err(error) if mode == RenameMode::Replace && says_not_empty(&error) => {
@@ -82,16 +83,16 @@ impl MountedVolume {
         if self.name_mode == NameMode::Plain {
             return Err(refusal);
         }
-        let target = to.dir.node.lookup(&to.entry.name)?;
-        let source = from.dir.node.stat_at(&from.entry.name)?;
+        let target = to.dir.node()?.lookup(&to.entry.name)?;
+        let source = from.dir.node()?.stat_at(&from.entry.name)?;
         if target.stat()?.kind != NodeKind::Directory || source.kind != NodeKind::Directory {
             return Err(refusal);
         }
         internal_names(&*target)?;
-        let swap =
-            || from.dir.node.rename(&from.entry.name, &*to.dir.node, &to.entry.name, RenameMode::Exchange);
+        let (from_node, to_node) = (from.dir.node()?, to.dir.node()?);
+        let swap = || from_node.rename(&from.entry.name, &*to_node, &to.entry.name, RenameMode::Exchange);
         swap()?;
-        self.discard_dir(&from.dir.node, &from.entry.name).inspect_err(|_| {
+        self.discard_dir(&from.dir.node()?, &from.entry.name).inspect_err(|_| {
             if let Err(error) = swap() {
                 tracing::error!(%error, "two directories stay exchanged after a failed rename");
             }
@@ -100,7 +101,7 @@ impl MountedVolume {
 
     /// The entry `name` has come to `dir`.
     fn note_moved(&self, dir: &Inode, name: &OsStr) {
-        let Ok(stat) = dir.node.stat_at(name) else { return };
+        let Ok(stat) = dir.node().and_then(|node| Ok(node.stat_at(name)?)) else { return };
         if let Some(inode) = self.table.find(self.node_id(&stat)) {
             inode.set_parent(dir.id);
             inode.changed();

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::inode::Inode;
 use super::listing::Listings;
+use super::pool::NodePool;
 use super::table::InodeTable;
 use super::{FsResult, NodeId};
 use crate::file::{EncryptedFile, FileContext};
@@ -74,6 +75,7 @@ pub struct MountedVolume {
     pub(super) set_owner: bool,
     pub(super) targets: Targets,
     pub(super) trash: NodeRef,
+    pub(super) pool: Arc<NodePool>,
     pub(super) table: InodeTable,
     pub(super) listings: Listings,
     root_dev: u64,
@@ -104,7 +106,8 @@ impl MountedVolume {
     pub fn new(parts: VolumeParts) -> FsResult<Self> {
         let stat = parts.root.stat()?;
         let domain = parts.keys.root_domain();
-        let root = Inode::new(NodeId::ROOT, &stat, parts.root, domain, NodeId::ROOT);
+        let pool = NodePool::new(Arc::clone(&parts.store));
+        let root = Inode::new(NodeId::ROOT, &stat, pool.hold(parts.root), domain, NodeId::ROOT);
         let volume = Self {
             store: parts.store,
             context: parts.context,
@@ -113,6 +116,7 @@ impl MountedVolume {
             set_owner: parts.set_owner,
             targets: Targets::new(private_dir(&parts.volume_dir, TARGETS_DIR)?),
             trash: private_dir(&parts.volume_dir, TRASH_DIR)?,
+            pool,
             table: InodeTable::new(Arc::new(root)),
             listings: Listings::default(),
             root_dev: stat.dev,

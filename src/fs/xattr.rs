@@ -24,7 +24,7 @@ impl MountedVolume {
             NodeKind::File => self.with_content(inode, |file| {
                 // A file that has no header yet is given one, which is no change that anybody made.
                 if file.size() == 0 {
-                    inode.hold_times(&inode.node.stat()?);
+                    inode.hold_times(&inode.node()?.stat()?);
                 }
                 let keys = file.xattr_keys()?;
                 work(XattrSealer::new(&keys.xattr, &[]))
@@ -48,14 +48,14 @@ impl MountedVolume {
         let inode = self.table.get(id)?;
         match XattrClass::of(name) {
             // These need no key: the kernel asks for them before writes and permission checks.
-            XattrClass::Clear => Ok(inode.node.get_xattr(name)?),
+            XattrClass::Clear => Ok(inode.node()?.get_xattr(name)?),
             XattrClass::Unsupported => Err(unsupported()),
             XattrClass::Encrypted => self.get_sealed(&inode, name),
         }
     }
 
     fn get_sealed(&self, inode: &Inode, name: &OsStr) -> FsResult<Vec<u8>> {
-        if inode.node.list_xattrs()?.iter().all(|stored| StoredXattr::of(stored) != StoredXattr::Sealed) {
+        if inode.node()?.list_xattrs()?.iter().all(|stored| StoredXattr::of(stored) != StoredXattr::Sealed) {
             return Err(no_attribute());
         }
         self.with_sealer(inode, |sealer| {
@@ -63,7 +63,7 @@ impl MountedVolume {
                 Err(NameError::TooLong) => return Err(no_attribute()),
                 other => other?,
             };
-            let sealed = inode.node.get_xattr(&stored)?;
+            let sealed = inode.node()?.get_xattr(&stored)?;
             Ok(sealer.open_value(&stored, &sealed)?)
         })
     }
@@ -75,11 +75,11 @@ impl MountedVolume {
     pub fn set_xattr(&self, id: NodeId, name: &OsStr, value: &[u8], mode: XattrMode) -> FsResult<()> {
         let inode = self.table.get(id)?;
         match XattrClass::of(name) {
-            XattrClass::Clear => inode.node.set_xattr(name, value, mode)?,
+            XattrClass::Clear => inode.node()?.set_xattr(name, value, mode)?,
             XattrClass::Unsupported => return Err(unsupported()),
             XattrClass::Encrypted => self.with_sealer(&inode, |sealer| {
                 let stored = stored_name(&sealer, name)?;
-                Ok(inode.node.set_xattr(&stored, &sealer.seal_value(&stored, value), mode)?)
+                Ok(inode.node()?.set_xattr(&stored, &sealer.seal_value(&stored, value), mode)?)
             })?,
         }
         self.after_xattr(&inode, name);
@@ -93,10 +93,11 @@ impl MountedVolume {
     pub fn remove_xattr(&self, id: NodeId, name: &OsStr) -> FsResult<()> {
         let inode = self.table.get(id)?;
         match XattrClass::of(name) {
-            XattrClass::Clear => inode.node.remove_xattr(name)?,
+            XattrClass::Clear => inode.node()?.remove_xattr(name)?,
             XattrClass::Unsupported => return Err(unsupported()),
-            XattrClass::Encrypted => self
-                .with_sealer(&inode, |sealer| Ok(inode.node.remove_xattr(&stored_name(&sealer, name)?)?))?,
+            XattrClass::Encrypted => self.with_sealer(&inode, |sealer| {
+                Ok(inode.node()?.remove_xattr(&stored_name(&sealer, name)?)?)
+            })?,
         }
         self.after_xattr(&inode, name);
         Ok(())
@@ -110,7 +111,7 @@ impl MountedVolume {
         let inode = self.table.get(id)?;
         let mut shown = Vec::new();
         let mut sealed = Vec::new();
-        for stored in inode.node.list_xattrs()? {
+        for stored in inode.node()?.list_xattrs()? {
             let hidden = caller.uid != 0 && stored.starts_with(TRUSTED_PREFIX);
             match StoredXattr::of(&stored) {
                 StoredXattr::Foreign => {}

@@ -14,21 +14,17 @@ use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use super::convert::{self, TTL, caller, node_id};
-use super::errno;
+use super::{errno, features};
 use crate::format::NAME_MAX;
 use crate::fs::{AttrChange, Entry, FsError, FsResult, ListingHandle, MountedVolume, NewMode, WriteMode};
 
-/// Largest write that the kernel sends, in bytes.
-const MAX_WRITE: u32 = 1 << 20;
-/// Requests that the kernel lets run in the background.
-const MAX_BACKGROUND: u16 = 64;
 /// Inodes get new numbers when they are new, so one generation does.
 const GENERATION: Generation = Generation(0);
 /// Files have no state per handle.
@@ -105,38 +101,9 @@ fn reply_sized(done: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
     }
 }
 
-/// The features that make the kernel work as this file system expects. What it does not offer it works without.
-const WANTED: [InitFlags; 14] = [
-    InitFlags::FUSE_ASYNC_READ,
-    InitFlags::FUSE_BIG_WRITES,
-    InitFlags::FUSE_MAX_PAGES,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    InitFlags::FUSE_POSIX_ACL,
-    InitFlags::FUSE_DONT_MASK,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_CACHE_SYMLINKS,
-    // Cached pages go when this process says so, not when an attribute changes: it is the only writer.
-    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_NO_EXPORT_SUPPORT,
-];
-
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for flag in WANTED {
-            if let Err(missing) = config.add_capabilities(flag) {
-                tracing::debug!(?missing, "not offered by the kernel");
-            }
-        }
-        if self.write_back && config.add_capabilities(InitFlags::FUSE_WRITEBACK_CACHE).is_err() {
-            self.write_back = false;
-        }
-        // Each of these takes what is asked for or says what the limit is, which is the default then.
-        let _ = config.set_max_write(MAX_WRITE);
-        let _ = config.set_max_background(MAX_BACKGROUND);
+        self.write_back = features::request(config, self.write_back);
         Ok(())
     }
 
@@ -318,7 +285,7 @@ impl Filesystem for Adapter {
     ) {
         let mode = WriteMode { kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
         match self.run("write", |volume| volume.write(node_id(ino), offset, data, mode)) {
-            // The kernel sends no more than `MAX_WRITE`.
+            // The kernel sends no more than a request holds, about 1 MiB.
             Ok(()) => reply.written(data.len() as u32),
             Err(errno) => reply.error(errno),
         }

@@ -3,6 +3,7 @@
 mod adapter;
 mod convert;
 mod errno;
+mod features;
 mod mountinfo;
 mod session;
 

@@ -12,7 +12,6 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -149,7 +148,6 @@ impl Session {
     /// # Errors
     /// [`MountError`].
     pub fn mount(volume: Arc<MountedVolume>, config: &MountConfig) -> Result<Self, MountError> {
-        raise_descriptor_limit();
         let adapter = Adapter::new(Arc::clone(&volume), config.write_back);
         let failed = |source| MountError::Mount { point: config.mountpoint.clone(), source };
         let privileged = rustix::process::geteuid().is_root();
@@ -267,15 +265,6 @@ fn helper_config(config: &MountConfig) -> fuser::Config {
         helper.mount_options.push(MountOption::NoExec);
     }
     helper
-}
-
-/// Every inode that the kernel knows holds a descriptor.
-fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(errno) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%errno, "the limit on open files could not be raised");
-    }
 }
 
 /// Tells the kernel that entries have changed behind it.

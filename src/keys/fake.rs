@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use kms_core::KmsError;
 use kms_core::client::KeyService;
+use kms_core::import::wrap_material;
 use kms_core::model::*;
 use kms_core::service::EmbeddedKms;
 
@@ -39,6 +40,35 @@ impl TestService {
     pub(crate) fn new_key(&self) -> String {
         let made = self.inner.create_key(&Self::caller(), &CreateKeyRequest::default()).unwrap();
         made.key_metadata.arn.to_string()
+    }
+
+    /// A new customer managed key whose material is to be imported, by its ARN.
+    pub(crate) fn new_external_key(&self) -> String {
+        let request = CreateKeyRequest { origin: Some(Origin::External), ..CreateKeyRequest::default() };
+        self.inner.create_key(&Self::caller(), &request).unwrap().key_metadata.arn.to_string()
+    }
+
+    /// Imports `material` that does not expire.
+    pub(crate) fn import(&self, arn: &str, material: [u8; 32]) {
+        let wrapping_algorithm = WrappingAlgorithm::RsaesOaepSha256;
+        let request = GetParametersForImportRequest {
+            key_id: key(arn),
+            wrapping_algorithm,
+            wrapping_key_spec: WrappingKeySpec::Rsa2048,
+        };
+        let parameters = self.inner.get_parameters_for_import(&Self::caller(), &request).unwrap();
+        let material = Plaintext::copy_of(&material);
+        let request = ImportKeyMaterialRequest {
+            key_id: key(arn),
+            import_token: parameters.import_token.clone(),
+            encrypted_key_material: wrap_material(&parameters, &material, wrapping_algorithm).unwrap(),
+            valid_to: None,
+            expiration_model: Some(ExpirationModel::KeyMaterialDoesNotExpire),
+            import_type: None,
+            key_material_description: None,
+            key_material_id: None,
+        };
+        self.inner.import_key_material(&Self::caller(), &request).unwrap();
     }
 
     pub(crate) fn disable(&self, arn: &str) {

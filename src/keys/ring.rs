@@ -134,26 +134,26 @@ impl KeyRing {
         options: KeyRingOptions,
         clock: Clock,
     ) -> Result<Arc<Self>, KeyError> {
+        let keys_dir = volume_dir.lookup(OsStr::new(KEYS_DIR))?;
+        let root = Arc::new(Domain::closed(record::read(&*keys_dir, root)?));
         let shared = Arc::new(Shared {
             wrapper,
-            keys_dir: volume_dir.lookup(OsStr::new(KEYS_DIR))?,
-            root,
-            domains: RwLock::new(HashMap::new()),
+            keys_dir,
+            root: Arc::clone(&root),
+            domains: RwLock::new(HashMap::from([(root.id, Arc::clone(&root))])),
             cache: FileKeyCache::new(options.cache_entries),
             options,
             clock,
             bell: Bell::default(),
         });
-        let record = record::read(&*shared.keys_dir, root)?;
-        shared.domains.write().insert(root, Arc::new(Domain::closed(record)));
-        shared.domain(root)?.open(&shared.wrapper, shared.now())?;
+        shared.open(&root)?;
         shared.reload()?;
         Ok(Arc::new(Self { shared, maker: Mutex::new(None) }))
     }
 
     /// The domain of the root directory.
     pub fn root_domain(&self) -> DomainId {
-        self.shared.root
+        self.shared.root.id
     }
 
     /// The volume.
@@ -189,7 +189,7 @@ impl KeyRing {
     /// All domains, the root domain first.
     pub fn domains(&self) -> Vec<DomainSummary> {
         let mut all: Vec<_> = self.shared.domains.read().values().map(|domain| domain.summary()).collect();
-        all.sort_by_key(|summary| (summary.id != self.shared.root, summary.id));
+        all.sort_by_key(|summary| (summary.id != self.root_domain(), summary.id));
         all
     }
 
@@ -372,7 +372,7 @@ impl KeyRing {
 
     #[cfg(test)]
     pub(super) fn pool_len(&self) -> usize {
-        self.shared.domain(self.shared.root).map_or(0, |domain| domain.pool.len())
+        self.shared.root.pool.len()
     }
 
     #[cfg(test)]
@@ -437,9 +437,6 @@ impl FileKeyProvider for KeyRing {
     }
 
     fn check_usable(&self, domain: DomainId) -> Result<(), KeyError> {
-        match self.shared.domains.read().get(&domain) {
-            Some(domain) => domain.usability.check(),
-            None => Err(KeyError::UnknownDomain(domain)),
-        }
+        self.shared.domain(domain)?.usability.check()
     }
 }

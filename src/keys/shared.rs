@@ -22,7 +22,8 @@ const MAKE_BATCH: usize = 16;
 pub(super) struct Shared {
     pub(super) wrapper: Wrapper,
     pub(super) keys_dir: NodeRef,
-    pub(super) root: DomainId,
+    /// The domain of the root directory, which is in `domains` too: most files are in it.
+    pub(super) root: Arc<Domain>,
     pub(super) domains: RwLock<HashMap<DomainId, Arc<Domain>>>,
     pub(super) cache: FileKeyCache,
     pub(super) options: KeyRingOptions,
@@ -40,6 +41,9 @@ impl Shared {
     }
 
     pub(super) fn domain(&self, id: DomainId) -> Result<Arc<Domain>, KeyError> {
+        if id == self.root.id {
+            return Ok(Arc::clone(&self.root));
+        }
         self.domains.read().get(&id).cloned().ok_or(KeyError::UnknownDomain(id))
     }
 

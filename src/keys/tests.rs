@@ -107,7 +107,7 @@ fn threads_that_open_one_file_share_one_call() {
 }
 
 #[test]
-fn keys_are_made_ahead_up_to_the_mark_and_all_differ() {
+fn keys_are_made_ahead_between_the_marks_and_all_differ() {
     let world = World::new();
     let ring = world.ring();
     let mut seen = std::collections::HashSet::new();
@@ -115,12 +115,12 @@ fn keys_are_made_ahead_up_to_the_mark_and_all_differ() {
         assert!(seen.insert(ring.new_file(world.root).unwrap().identity.file_id));
     }
     for _ in 0..500 {
-        if ring.pool_len() == 64 {
+        if ring.pool_len() >= 16 {
             break;
         }
         thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(ring.pool_len(), 64);
+    assert!((16..=64).contains(&ring.pool_len()), "{}", ring.pool_len());
     ring.shutdown();
     assert_eq!(ring.pool_len(), 0);
     assert!(ring.new_file(world.root).is_ok(), "without the thread each file costs a call");

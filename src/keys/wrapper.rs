@@ -44,7 +44,9 @@ impl Subject {
             KmsError::InvalidCiphertext(_) | KmsError::IncorrectKey(_) => self.tampered(),
             KmsError::AccessDenied(_) | KmsError::NotAuthorized(_) => KeyError::Denied { key, source },
             _ if source.is_key_unusable() => KeyError::Unusable { key, source },
-            KmsError::InvalidKeyUsage(_) | KmsError::UnsupportedOperation(_) => {
+            // The blob of a header is what the service finds fault with; for a domain it may be the key.
+            KmsError::Validation(_) if matches!(self, Self::File(_)) => self.tampered(),
+            KmsError::InvalidKeyUsage(_) | KmsError::UnsupportedOperation(_) | KmsError::Validation(_) => {
                 KeyError::Unusable { key, source }
             }
             _ => KeyError::Service(source),

@@ -2,11 +2,9 @@
 
 use kms_core::KmsError;
 
-use crate::file::FileError;
 use crate::keys::KeyError;
-use crate::names::NameError;
 use crate::store::StoreError;
-use crate::volume::Holder;
+use crate::volume::{Holder, VolumeError};
 
 /// Why a piece of maintenance cannot be done. What is wrong with single files is in its report instead.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +15,6 @@ pub enum MaintenanceError {
     /// Another rewrap of the volume is running.
     #[error("another rewrap of the volume is running")]
     RewrapRunning,
-    /// A directory can become the root of a domain only while it is empty.
-    #[error("the directory is not empty")]
-    NotEmpty,
-    /// A volume with plain names has one domain only.
-    #[error("a volume with plain names cannot have further domains")]
-    PlainNames,
     /// The KMS key wraps nothing in this volume.
     #[error("no file and no domain of the volume is under the KMS key {key}")]
     KeyNotUsed {
@@ -50,12 +42,9 @@ pub enum MaintenanceError {
     /// No keys.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The names.
+    /// The volume.
     #[error(transparent)]
-    Name(#[from] NameError),
-    /// The file layer.
-    #[error(transparent)]
-    File(#[from] FileError),
+    Volume(#[from] VolumeError),
     /// The backing directory failed.
     #[error(transparent)]
     Store(#[from] StoreError),

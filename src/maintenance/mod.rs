@@ -1,6 +1,7 @@
 //! Work on a whole volume without a mount: counting, rewrapping, erasing, checking, protecting a directory.
 //!
-//! Everything here stands on an [`OpenVolume`]; rewrapping also works beside a process that has the volume open.
+//! Everything here stands on an [`OpenVolume`](crate::volume::OpenVolume);
+//! rewrapping also works beside a process that has the volume open.
 
 mod check;
 mod check_file;
@@ -25,11 +26,8 @@ pub use error::MaintenanceError;
 
 pub use findings::{CheckReport, Finding, FindingKind};
 pub use inventory::{Inventory, InventoryGroup, inventory};
-pub use protect::{adopt, protect};
+pub use protect::protect;
 pub use rewrap::{DomainRewrap, FailedFile, RewrapFailure, RewrapOptions, RewrapReport, rewrap};
-
-#[cfg(doc)]
-use crate::volume::OpenVolume;
 
 /// How far a piece of work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -32,7 +32,8 @@ const FAILURES_LISTED: usize = 1000;
 /// What is to be rewrapped.
 #[derive(Debug, Clone, Default)]
 pub struct RewrapOptions {
-    /// These domains; all if there are none.
+    /// These domains. If there are none: all, or, when `key` is given, the root domain alone, so that domains which
+    /// were put under keys of their own stay there.
     pub domains: Vec<DomainId>,
     /// The KMS key to go to (an ARN, an id or an alias); the present one, in its present version, if absent.
     pub key: Option<String>,
@@ -176,10 +177,11 @@ fn begin(
     for id in &options.domains {
         selected.push(known.iter().find(|summary| summary.id == *id).ok_or(KeyError::UnknownDomain(*id))?);
     }
-    if selected.is_empty() {
-        selected.extend(&known);
-    }
     let key = options.key.as_deref();
+    if selected.is_empty() {
+        let root = volume.keys().root_domain();
+        selected.extend(known.iter().filter(|summary| key.is_none() || summary.id == root));
+    }
     let mut record = Vec::new();
     for summary in selected {
         let under_way = run.under_way(summary.id, key).filter(|domain| domain.epoch == summary.epoch);

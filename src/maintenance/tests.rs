@@ -7,9 +7,9 @@ use super::*;
 use crate::format::{DomainId, NameMode, SLOT_OFFSETS};
 use crate::keys::fake::TestService;
 use crate::keys::{FileKeyProvider, KeyError};
-use crate::names::DirNames;
+use crate::names::{DirNames, XattrSealer};
 use crate::store::simulated::{AllNew, AllOld, SeededChoice, SimulatedOptions, SimulatedStore};
-use crate::store::{BackingStore, FileAccess};
+use crate::store::{BackingStore, FileAccess, XattrMode};
 use crate::volume::world::{World, read_file, read_in, write_file, write_in};
 use crate::volume::{InitOptions, OpenMode, OpenVolume, VolumeError};
 
@@ -215,15 +215,27 @@ fn a_protected_directory_is_under_its_own_key() {
     let volume = world.open(OpenMode::Exclusive).unwrap();
     let root_domain = volume.keys().root_domain();
     let dir = volume.root().make_dir(OsStr::new("dir"), 0o755).unwrap();
-    DirNames::make(&*dir, root_domain, volume.keys().domain_keys(root_domain).unwrap(), false).unwrap();
+    let before =
+        DirNames::make(&*dir, root_domain, volume.keys().domain_keys(root_domain).unwrap(), false).unwrap();
+    let sealer = XattrSealer::new(&before.keys().xattr, before.context());
+    let stored = sealer.seal_name(OsStr::new("user.colour")).unwrap();
+    dir.set_xattr(&stored, &sealer.seal_value(&stored, b"blue"), XattrMode::Any).unwrap();
     let key = world.service.new_key();
     let domain = protect(&volume, &*dir, &key).unwrap();
+    let after = DirNames::load(&*dir, &**volume.keys(), NameMode::Encrypted, root_domain, false).unwrap();
+    let sealer = XattrSealer::new(&after.keys().xattr, after.context());
+    let stored = sealer.seal_name(OsStr::new("user.colour")).unwrap();
+    assert_eq!(sealer.open_value(&stored, &dir.get_xattr(&stored).unwrap()).unwrap(), b"blue");
+    assert_eq!(dir.list_xattrs().unwrap().len(), 1);
     let names = |volume: &OpenVolume| {
         DirNames::load(&*dir, &**volume.keys(), NameMode::Encrypted, root_domain, false).unwrap().domain()
     };
     assert_eq!(names(&volume), domain);
     write_in(&volume, &*dir, domain, "inner", b"secret");
-    assert!(matches!(protect(&volume, &*dir, &key), Err(MaintenanceError::NotEmpty)));
+    assert!(matches!(
+        protect(&volume, &*dir, &key),
+        Err(MaintenanceError::Volume(VolumeError::DirectoryNotEmpty))
+    ));
     let inner: Vec<Vec<u8>> =
         volume.volume_dir().read_dir(0, 100).unwrap().into_iter().map(|entry| entry.name).collect();
     assert!(inner.iter().all(|name| !name.starts_with(b".tmp")), "{inner:?}");
@@ -244,7 +256,7 @@ fn a_volume_with_plain_names_has_one_domain() {
     let volume = world.open(OpenMode::Exclusive).unwrap();
     let dir = volume.root().make_dir(OsStr::new("dir"), 0o755).unwrap();
     let outcome = protect(&volume, &*dir, &world.service.new_key());
-    assert!(matches!(outcome, Err(MaintenanceError::PlainNames)));
+    assert!(matches!(outcome, Err(MaintenanceError::Volume(VolumeError::PlainNames))));
 }
 
 #[test]
@@ -276,4 +288,46 @@ fn a_domain_that_is_not_known_is_refused() {
         rewrap(&volume, &options, &quiet),
         Err(MaintenanceError::Key(KeyError::UnknownDomain(_)))
     ));
+}
+
+/// Erasing one domain leaves the others alone, and the receipt's warning is true: who imports the material again
+/// reads the data again.
+#[test]
+fn deleted_key_material_takes_its_domain_and_nothing_else() {
+    let (world, _) = filled(2);
+    let key = world.service.new_external_key();
+    world.service.import(&key, [5; 32]);
+    let volume = world.open(OpenMode::Exclusive).unwrap();
+    let root_domain = volume.keys().root_domain();
+    let dir = volume.root().make_dir(OsStr::new("dir"), 0o755).unwrap();
+    DirNames::make(&*dir, root_domain, volume.keys().domain_keys(root_domain).unwrap(), false).unwrap();
+    let domain = protect(&volume, &*dir, &key).unwrap();
+    write_in(&volume, &*dir, domain, "inner", b"secret");
+    let options = EraseOptions { key: key.clone(), pending_window_days: None, sample: 10 };
+    let receipt = erase(&volume, &options, &quiet).unwrap();
+    assert_eq!(receipt.method, EraseMethod::MaterialDeleted);
+    assert_eq!((receipt.files, receipt.opened_before, receipt.refused_after), (1, 1, 1));
+    assert_eq!(receipt.domains, [domain]);
+    assert!(volume.keys().check_usable(domain).is_err());
+    assert_eq!(read_file(&volume, "f1"), vec![1; 5000]);
+    volume.close().unwrap();
+    let volume = world.open(OpenMode::ReadOnly).unwrap();
+    assert!(matches!(volume.keys().domain_keys(domain), Err(KeyError::Unusable { .. })));
+    world.service.import(&key, [5; 32]);
+    assert_eq!(read_in(&volume, &*dir, domain, "inner"), b"secret");
+}
+
+#[test]
+fn a_new_key_without_named_domains_is_for_the_root_domain_alone() {
+    let (world, _) = filled(1);
+    let volume = world.open(OpenMode::Maintenance).unwrap();
+    let (own, new) = (world.service.new_key(), world.service.new_key());
+    let domain = volume.keys().add_domain(&own).unwrap();
+    let report = rewrap(&volume, &all_domains(Some(&new)), &quiet).unwrap();
+    let moved: Vec<DomainId> = report.domains.iter().map(|done| done.id).collect();
+    assert_eq!(moved, [volume.keys().root_domain()]);
+    let report = rewrap(&volume, &all_domains(None), &quiet).unwrap();
+    assert_eq!(report.domains.len(), 2);
+    let keys = volume.keys().domains();
+    assert!(keys.iter().any(|summary| summary.id == domain && summary.keys == [own.clone()]));
 }

@@ -6,6 +6,8 @@
 mod dir;
 mod error;
 mod target;
+#[cfg(test)]
+mod tests;
 mod xattr;
 
 use std::sync::Arc;

@@ -74,6 +74,12 @@ pub enum VolumeError {
     /// All 2^32 session numbers are used.
     #[error("the volume has no session numbers left")]
     NoSessionsLeft,
+    /// Only an empty directory can become the root of a domain.
+    #[error("the directory is not empty")]
+    DirectoryNotEmpty,
+    /// A volume with plain names has one domain only.
+    #[error("a volume with plain names cannot have further domains")]
+    PlainNames,
     /// No keys.
     #[error(transparent)]
     Key(KeyError),

@@ -10,7 +10,7 @@ use kms_core::model::Caller;
 use super::{JOURNAL_DIR, SUPERBLOCK_NAME, VolumeError, lock::LOCK_NAME};
 use crate::config::VolumeConfig;
 use crate::crypto::random;
-use crate::format::{DIR_ID_NAME, NameMode, VOLUME_DIR, VolumeId};
+use crate::format::{DIR_ID_NAME, NameMode, VOLUME_DIR, VolumeId, decode_dir_id};
 use crate::journal::sessions::SessionLog;
 use crate::keys::{KEYS_DIR, KeyRing, NewDomain, write_durably};
 use crate::names::{DirNames, TARGETS_DIR, TRASH_DIR};
@@ -92,7 +92,8 @@ fn clear_drafts(root: &dyn BackingNode) -> Result<(), VolumeError> {
             if name == VOLUME_DIR {
                 return Err(VolumeError::AlreadyAVolume);
             }
-            if name != DIR_ID_NAME && !name.starts_with(DRAFT_PREFIX) {
+            let ours = name.starts_with(DRAFT_PREFIX) || (name == DIR_ID_NAME && has_dir_id(root));
+            if !ours {
                 return Err(VolumeError::NotEmpty { entry: name });
             }
             left.push(name);
@@ -106,6 +107,11 @@ fn clear_drafts(root: &dyn BackingNode) -> Result<(), VolumeError> {
         }
     }
     Ok(())
+}
+
+/// Whether the directory's `.k` is a directory id, as an `init` that was interrupted leaves it.
+fn has_dir_id(root: &dyn BackingNode) -> bool {
+    root.read_link_at(OsStr::new(DIR_ID_NAME)).is_ok_and(|target| decode_dir_id(&target).is_ok())
 }
 
 fn make(

@@ -3,6 +3,7 @@
 //! Opening takes the volume's lock, opens its keys, replays the journal of a session that crashed, and begins a
 //! session of its own. The file system and maintenance both stand on an [`OpenVolume`].
 
+mod domain;
 mod error;
 mod init;
 mod lock;

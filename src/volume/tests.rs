@@ -3,10 +3,12 @@ use std::sync::Arc;
 
 use super::world::{World, read_file, write_file};
 use super::*;
+use crate::file::EncryptedFile;
 use crate::format::{NameMode, SessionNumber, VOLUME_DIR};
 use crate::keys::fake::TestService;
 use crate::keys::{KeyError, write_durably};
-use crate::store::{BackingStore, FileAccess};
+use crate::store::simulated::{AllNew, AllOld, CallFilter, SeededChoice, SimulatedOptions, SimulatedStore};
+use crate::store::{BackingStore, FileAccess, StoreErrorKind};
 
 #[test]
 fn what_is_written_is_there_after_the_next_open() {
@@ -74,6 +76,11 @@ fn init_refuses_what_is_not_empty_and_cleans_up_after_itself() {
         matches!(world.init(&InitOptions::default()), Err(VolumeError::NotEmpty { entry }) if entry == "mine")
     );
     root.unlink(OsStr::new("mine")).unwrap();
+    root.make_symlink(OsStr::new(".k"), b"not an id").unwrap();
+    assert!(
+        matches!(world.init(&InitOptions::default()), Err(VolumeError::NotEmpty { entry }) if entry == ".k")
+    );
+    root.unlink(OsStr::new(".k")).unwrap();
     world.init(&InitOptions::default()).unwrap();
     let mut names = world.names();
     names.sort();
@@ -130,4 +137,105 @@ fn the_key_decides() {
     assert!(
         matches!(elsewhere.open(OpenMode::Exclusive), Err(VolumeError::WrongKeystore { key }) if key == arn)
     );
+}
+
+fn simulated() -> World<SimulatedStore> {
+    let store = Arc::new(SimulatedStore::new(SimulatedOptions::default()));
+    World { store, service: TestService::new() }
+}
+
+/// States that a power cut now may leave.
+fn images(world: &World<SimulatedStore>) -> impl Iterator<Item = World<SimulatedStore>> {
+    (0..6).map(|seed| {
+        let store = match seed {
+            0 => world.store.crash_image(&mut AllOld),
+            1 => world.store.crash_image(&mut AllNew),
+            seed => world.store.crash_image(&mut SeededChoice::new(seed)),
+        };
+        World { store: Arc::new(store), service: Arc::clone(&world.service) }
+    })
+}
+
+#[test]
+fn an_init_that_fails_leaves_nothing_behind() {
+    let mut failed = 0;
+    loop {
+        let world = simulated();
+        world.store.fail_nth(CallFilter::changes(), failed + 1, StoreErrorKind::NoSpace);
+        match world.init(&InitOptions::default()) {
+            Ok(_) => break,
+            Err(
+                VolumeError::Store(_) | VolumeError::Key(_) | VolumeError::Journal(_) | VolumeError::Name(_),
+            ) => {}
+            Err(other) => panic!("{other}"),
+        }
+        // The last call makes a volume durable that is complete: that one may stay.
+        let names = world.store.root().read_dir(0, 10).unwrap();
+        assert!(names.is_empty() || world.open(OpenMode::Exclusive).is_ok(), "call {failed}: {names:?}");
+        failed += 1;
+    }
+    assert!(failed > 15);
+}
+
+#[test]
+fn a_power_cut_during_init_leaves_a_volume_or_room_for_one() {
+    let mut cut = 0;
+    loop {
+        let world = simulated();
+        world.store.cut_power_at(cut);
+        let made = world.init(&InitOptions::default()).is_ok();
+        for after in images(&world) {
+            match after.open(OpenMode::Exclusive) {
+                Ok(_) => {}
+                Err(VolumeError::NotAVolume) => {
+                    assert!(!made, "a volume that was made is durable");
+                    after.init(&InitOptions::default()).unwrap();
+                    after.open(OpenMode::Exclusive).unwrap();
+                }
+                Err(other) => panic!("cut {cut}: {other}"),
+            }
+        }
+        if made {
+            break;
+        }
+        cut += 1;
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_call_of_a_session_leaves_a_volume_that_opens() {
+    let base = simulated();
+    base.init(&InitOptions::default()).unwrap();
+    let mut cut = 0;
+    loop {
+        let world = images(&base).next().unwrap();
+        world.store.cut_power_at(world.store.calls() + cut);
+        let mut synced = false;
+        let ended = world.open(OpenMode::Exclusive).is_ok_and(|volume| {
+            synced = try_write(&volume, "a", &[7; 9000]);
+            volume.close().is_ok()
+        });
+        for after in images(&world) {
+            for _ in 0..2 {
+                let volume =
+                    after.open(OpenMode::Exclusive).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+                if synced {
+                    assert_eq!(read_file(&volume, "a"), [7; 9000], "cut {cut}");
+                }
+                volume.close().unwrap();
+            }
+        }
+        if ended {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(cut > 10, "a session makes more than {cut} calls");
+}
+
+fn try_write(volume: &OpenVolume, name: &str, data: &[u8]) -> bool {
+    let Ok((node, file)) = volume.root().create_file(OsStr::new(name), 0o644) else { return false };
+    let domain = volume.keys().root_domain();
+    let Ok(file) = EncryptedFile::create(volume.context(), node, file, domain) else { return false };
+    file.write(0, data).is_ok() && file.fsync(false).is_ok() && volume.root().sync_dir().is_ok()
 }

@@ -1,6 +1,6 @@
 //! A volume in a scratch directory, mounted by this very process, with an embedded key management service in
 //! memory.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and a failed step ends the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -150,8 +150,9 @@ impl BackingFile for PosixFile {
 
 impl Drop for PosixFile {
     fn drop(&mut self) {
-        // The lock belongs to the open file description, which the node may keep alive.
-        if self.locked.load(Ordering::Relaxed) && Arc::strong_count(&self.fd) > 1 {
+        // The lock belongs to the open file description, which the node may keep alive, and for a moment also a
+        // child of this process between fork and exec.
+        if self.locked.load(Ordering::Relaxed) {
             let unlocked = self.shared.call(CallKind::Other, "unlock", || sys::unlock(self.fd.as_fd()));
             debug_assert!(
                 unlocked.is_ok(),
