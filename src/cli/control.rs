@@ -64,6 +64,7 @@ pub(super) enum Answer {
 
 /// What a running mount says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct MountStatus {
     /// The process.
     pub(super) pid: u32,
@@ -91,6 +92,7 @@ pub(super) struct MountStatus {
 
 /// A domain of a running mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct DomainStatus {
     /// The domain.
     pub(super) id: String,

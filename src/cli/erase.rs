@@ -97,7 +97,7 @@ fn describe_key(volume: &OpenVolume, key: &str) -> Result<KeyMetadata> {
         let request = DescribeKeyRequest { key_id: key, grant_tokens: Vec::new() };
         keys.service().describe_key(keys.caller(), &request)
     });
-    Ok(found.map_err(|source| CliError::Kms { operation, source })?.key_metadata)
+    Ok(found.map_err(|refusal| CliError::Kms { operation, refusal })?.key_metadata)
 }
 
 /// Shows what will be lost, and has the key named once more.

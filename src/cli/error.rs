@@ -54,13 +54,13 @@ pub(super) enum CliError {
     #[error("the directory {} is not inside a mounted volume, and not inside a volume", .0.display())]
     OutsideVolume(PathBuf),
     /// Worded as the AWS command line does.
-    #[error("An error occurred ({}) when calling the {operation} operation: {}", source.code(), source.message())]
-    Kms { operation: &'static str, source: KmsError },
+    #[error("An error occurred ({}) when calling the {operation} operation: {}", refusal.code(), refusal.message())]
+    Kms { operation: &'static str, refusal: KmsError },
     #[error("the process that serves {} does not answer", .0.display())]
     NoControl(PathBuf),
     #[error("the directory {} cannot be protected: {source}", path.display())]
     Protect { path: PathBuf, source: FsError },
-    #[error("{}: {count} things are not as they were written", backing.display())]
+    #[error("{}: the check found {count} things that are wrong", backing.display())]
     CheckFailed { backing: PathBuf, count: u64 },
     #[error("{what}")]
     Incomplete { what: String },

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::client::KeyService;
-use kms_core::keystore::Keystore;
 use kms_core::service::EmbeddedKms;
 use serde::Serialize;
 
@@ -138,11 +137,7 @@ fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedK
         undo.key_file = Some(key_file.clone());
     }
     let secret = args.new_secret()?;
-    if let Some(parent) = dir.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    }
-    let service = Keystore::create(&dir, &secret.source())
-        .with_context(|| format!("cannot make the keystore {}", dir.display()))?;
+    let service = keystore::create(&dir, &secret)?;
     undo.keystore = Some(dir);
     Ok((Arc::new(service), true))
 }

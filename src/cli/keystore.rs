@@ -84,33 +84,13 @@ impl KeystoreArgs {
         Ok((dir, Secret::Passphrase(passphrase)))
     }
 
-    /// The secret for a keystore that is to be made: a passphrase that was asked for is asked for twice, a key file
-    /// that is missing is made.
+    /// The secret for a keystore that is to be made, by the options of the keystore itself.
     pub(super) fn new_secret(&self) -> Result<Secret> {
-        if let Some(path) = &self.key_file
-            && !path.exists()
-        {
-            Keystore::create_key_file(path)?;
-        }
-        if let Some(secret) = self.given_secret()? {
-            return Ok(secret);
-        }
-        let first = ask("New passphrase for the keystore: ")?;
-        if *first != *ask("The same passphrase again: ")? {
-            return Err(CliError::PassphrasesDiffer.into());
-        }
-        Ok(Secret::Passphrase(first))
+        new_secret(self.key_file.as_ref(), self.passphrase_file.as_ref())
     }
 
     fn given_secret(&self) -> Result<Option<Secret>> {
-        match (&self.key_file, &self.passphrase_file) {
-            (Some(path), _) => {
-                let path = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
-                Ok(Some(Secret::KeyFile(path)))
-            }
-            (None, Some(path)) => Ok(Some(Secret::Passphrase(read_passphrase(path)?))),
-            (None, None) => Ok(None),
-        }
+        given_secret(self.key_file.as_ref(), self.passphrase_file.as_ref())
     }
 
     /// Opens the keystore.
@@ -118,6 +98,62 @@ impl KeystoreArgs {
         let (dir, secret) = self.secret()?;
         open(&dir, &secret)
     }
+}
+
+/// What is to open a keystore from now on.
+#[derive(Debug, clap::Args)]
+pub(super) struct NewSecretArgs {
+    /// Read the new passphrase from the first line of FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
+    new_passphrase_file: Option<PathBuf>,
+    /// The new key file; made if it is missing
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<PathBuf>,
+}
+
+impl NewSecretArgs {
+    /// The new secret.
+    pub(super) fn new_secret(&self) -> Result<Secret> {
+        new_secret(self.new_key_file.as_ref(), self.new_passphrase_file.as_ref())
+    }
+}
+
+/// A secret that does not seal anything yet: a passphrase that was asked for is asked for twice, a key file that is
+/// missing is made.
+fn new_secret(key_file: Option<&PathBuf>, passphrase_file: Option<&PathBuf>) -> Result<Secret> {
+    if let Some(path) = key_file
+        && !path.exists()
+    {
+        Keystore::create_key_file(path)?;
+    }
+    if let Some(secret) = given_secret(key_file, passphrase_file)? {
+        return Ok(secret);
+    }
+    let first = ask("New passphrase for the keystore: ")?;
+    if *first != *ask("The same passphrase again: ")? {
+        return Err(CliError::PassphrasesDiffer.into());
+    }
+    Ok(Secret::Passphrase(first))
+}
+
+fn given_secret(key_file: Option<&PathBuf>, passphrase_file: Option<&PathBuf>) -> Result<Option<Secret>> {
+    match (key_file, passphrase_file) {
+        (Some(path), _) => {
+            let path = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
+            Ok(Some(Secret::KeyFile(path)))
+        }
+        (None, Some(path)) => Ok(Some(Secret::Passphrase(read_passphrase(path)?))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Makes the keystore `dir`, and opens it.
+pub(super) fn create(dir: &Path, secret: &Secret) -> Result<EmbeddedKms> {
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    Keystore::create(dir, &secret.source())
+        .with_context(|| format!("cannot make the keystore {}", dir.display()))
 }
 
 /// Opens the keystore at `dir`.

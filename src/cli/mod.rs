@@ -12,6 +12,7 @@ mod info;
 mod init;
 mod key;
 mod keystore;
+mod keystore_verb;
 mod mount;
 mod mounts;
 mod offline;
@@ -58,6 +59,7 @@ enum Verb {
     Rewrap(rewrap::RewrapArgs),
     Erase(erase::EraseArgs),
     Key(key::KeyArgs),
+    Keystore(keystore_verb::KeystoreVerbArgs),
     /// Serve a mount in the background
     #[command(name = daemon::VERB, hide = true)]
     Serve,
@@ -102,6 +104,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Verb::Check(args) => check::run(args, output),
         Verb::Rewrap(args) => rewrap::run(args, output),
         Verb::Erase(args) => erase::run(args, output),
+        Verb::Keystore(args) => keystore_verb::run(args, output),
         Verb::Key(args) => key::run(args),
         Verb::Serve => daemon::run(),
         Verb::Version => output.show(&version(), |_| format!("kmsfs {}", env!("CARGO_PKG_VERSION"))),

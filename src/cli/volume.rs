@@ -55,6 +55,7 @@ pub(super) fn lock_holder(backing: &Path) -> Option<LockText> {
 
 /// The text of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct LockText {
     /// Name of the machine.
     pub(super) host: String,

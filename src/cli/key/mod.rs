@@ -132,7 +132,7 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
 
 /// Names the operation in a refusal, as the AWS command line does.
 fn refused(operation: &'static str) -> impl Fn(KmsError) -> CliError {
-    move |source| CliError::Kms { operation, source }
+    move |refusal| CliError::Kms { operation, refusal }
 }
 
 /// A value that the service would refuse is refused in its words.

@@ -1,0 +1,219 @@
+//! `kmsfs key`: the words and shapes of the AWS command line.
+
+use serde_json::Value;
+
+use crate::program::{Place, Ran};
+
+/// A place with a keystore.
+fn place() -> Place {
+    Place::with_volume()
+}
+
+fn key<const LEN: usize>(place: &Place, args: [&str; LEN]) -> Ran {
+    place.kmsfs().arg("key").args(args).output().unwrap().into()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a text")).to_owned()
+}
+
+fn create(place: &Place) -> String {
+    let made = key(place, ["create-key", "--description", "a key"]).json();
+    text(&made["KeyMetadata"]["KeyId"])
+}
+
+#[test]
+fn keys_are_created_described_and_listed() {
+    let place = place();
+    let made = key(&place, ["create-key", "--description", "a key", "--key-usage", "ENCRYPT_DECRYPT"]).json();
+    let metadata = &made["KeyMetadata"];
+    assert_eq!(metadata["Enabled"], true);
+    assert_eq!(metadata["KeySpec"], "SYMMETRIC_DEFAULT");
+    assert_eq!(metadata["CustomerMasterKeySpec"], "SYMMETRIC_DEFAULT");
+    assert_eq!(metadata["EncryptionAlgorithms"], serde_json::json!(["SYMMETRIC_DEFAULT"]));
+    assert!(text(&metadata["CreationDate"]).ends_with("+00:00"));
+    let (id, arn) = (text(&metadata["KeyId"]), text(&metadata["Arn"]));
+    assert_eq!(key(&place, ["describe-key", "--key-id", &arn]).json(), made);
+    key(&place, ["update-key-description", "--key-id", &id, "--description", "other"]).ok();
+    assert_eq!(key(&place, ["describe-key", "--key-id", &id]).json()["KeyMetadata"]["Description"], "other");
+    let all = key(&place, ["list-keys"]).json();
+    assert_eq!(all["Keys"].as_array().unwrap().len(), 2);
+    assert!(all.get("NextMarker").is_none());
+    let page = key(&place, ["list-keys", "--limit", "1"]).json();
+    assert_eq!(page["Truncated"], true);
+    let marker = text(&page["NextMarker"]);
+    let rest = key(&place, ["list-keys", "--limit", "1", "--marker", &marker]).json();
+    assert_eq!((rest["Keys"].as_array().unwrap().len(), &rest["Truncated"]), (1, &Value::Bool(false)));
+}
+
+#[test]
+fn refusals_are_worded_as_by_aws() {
+    let place = place();
+    let id = create(&place);
+    let none = "11111111-2222-3333-4444-555555555555";
+    let ran = key(&place, ["describe-key", "--key-id", none]);
+    assert_eq!(ran.code, 10);
+    assert_eq!(
+        ran.err.trim_end(),
+        format!(
+            "kmsfs: An error occurred (NotFoundException) when calling the DescribeKey operation: Key \
+             'arn:aws:kms:local-1:000000000000:key/{none}' does not exist"
+        )
+    );
+    key(&place, ["disable-key", "--key-id", &id]).ok();
+    let ran = key(&place, ["encrypt", "--key-id", &id, "--plaintext", "aGk="]);
+    assert_eq!(ran.code, 10);
+    assert!(ran.err.contains("(DisabledException)") && ran.err.contains("is disabled."), "{ran:?}");
+    key(&place, ["enable-key", "--key-id", &id]).ok();
+    let ran = key(&place, ["create-key", "--origin", "NOWHERE"]);
+    assert!(ran.err.contains("(ValidationException) when calling the CreateKey operation"), "{ran:?}");
+    assert_eq!(key(&place, ["encrypt", "--key-id", &id, "--plaintext", "no base64!"]).code, 2);
+}
+
+#[test]
+fn aliases_lead_to_keys() {
+    let place = place();
+    let (one, two) = (create(&place), create(&place));
+    key(&place, ["create-alias", "--alias-name", "alias/data", "--target-key-id", &one]).ok();
+    key(&place, ["update-alias", "--alias-name", "alias/data", "--target-key-id", &two]).ok();
+    let found = key(&place, ["describe-key", "--key-id", "alias/data"]).json();
+    assert_eq!(text(&found["KeyMetadata"]["KeyId"]), two);
+    let listed = key(&place, ["list-aliases", "--key-id", &two]).json();
+    assert_eq!(listed["Aliases"][0]["AliasName"], "alias/data");
+    assert_eq!(listed["Aliases"][0]["TargetKeyId"], two);
+    key(&place, ["delete-alias", "--alias-name", "alias/data"]).ok();
+    assert_eq!(key(&place, ["describe-key", "--key-id", "alias/data"]).code, 10);
+}
+
+#[test]
+fn blobs_and_contexts_go_in_and_out() {
+    let place = place();
+    let (id, other) = (create(&place), create(&place));
+    std::fs::write(place.path("plain"), b"hello").unwrap();
+    let made = key(
+        &place,
+        ["encrypt", "--key-id", &id, "--plaintext", "fileb://plain", "--encryption-context", "a=1,b=2"],
+    );
+    let blob = text(&made.json()["CiphertextBlob"]);
+    let open = |blob: &str, context: &str| {
+        key(&place, ["decrypt", "--ciphertext-blob", blob, "--encryption-context", context])
+    };
+    assert_eq!(open(&blob, "b=2,a=1").json()["Plaintext"], "aGVsbG8=");
+    let ran = open(&blob, "a=1");
+    assert!(ran.code == 10 && ran.err.contains("InvalidCiphertextException"), "{ran:?}");
+    let moved = key(
+        &place,
+        [
+            "re-encrypt",
+            "--ciphertext-blob",
+            &blob,
+            "--source-encryption-context",
+            "a=1,b=2",
+            "--destination-key-id",
+            &other,
+            "--destination-encryption-context",
+            "{\"c\": \"3\"}",
+        ],
+    );
+    let moved = moved.json();
+    assert!(text(&moved["KeyId"]).ends_with(&other) && text(&moved["SourceKeyId"]).ends_with(&id));
+    assert_eq!(open(&text(&moved["CiphertextBlob"]), "c=3").json()["Plaintext"], "aGVsbG8=");
+    let made = key(&place, ["generate-data-key", "--key-id", &id, "--key-spec", "AES_256"]).json();
+    let opened = key(&place, ["decrypt", "--ciphertext-blob", &text(&made["CiphertextBlob"])]).json();
+    assert_eq!(opened["Plaintext"], made["Plaintext"]);
+    let made =
+        key(&place, ["generate-data-key-without-plaintext", "--key-id", &id, "--number-of-bytes", "16"])
+            .json();
+    assert!(made.get("Plaintext").is_none());
+    let random = key(&place, ["generate-random", "--number-of-bytes", "24"]).json();
+    assert_eq!(text(&random["Plaintext"]).len(), 32);
+    let ran = key(&place, ["encrypt", "--key-id", &id, "--plaintext", "aGk=", "--dry-run"]);
+    assert!(ran.code == 10 && ran.err.contains("DryRunOperationException"), "{ran:?}");
+}
+
+#[test]
+fn keys_rotate_and_are_deleted() {
+    let place = place();
+    let id = create(&place);
+    key(&place, ["enable-key-rotation", "--key-id", &id, "--rotation-period-in-days", "90"]).ok();
+    let status = key(&place, ["get-key-rotation-status", "--key-id", &id]).json();
+    assert_eq!((&status["KeyRotationEnabled"], &status["RotationPeriodInDays"]), (&true.into(), &90.into()));
+    key(&place, ["disable-key-rotation", "--key-id", &id]).ok();
+    key(&place, ["rotate-key-on-demand", "--key-id", &id]).ok();
+    let rotations = key(&place, ["list-key-rotations", "--key-id", &id]).json();
+    assert_eq!(rotations["Rotations"][0]["RotationType"], "ON_DEMAND");
+    let scheduled =
+        key(&place, ["schedule-key-deletion", "--key-id", &id, "--pending-window-in-days", "7"]).json();
+    assert_eq!(scheduled["KeyState"], "PendingDeletion");
+    key(&place, ["cancel-key-deletion", "--key-id", &id]).ok();
+    let found = key(&place, ["describe-key", "--key-id", &id]).json();
+    assert_eq!(found["KeyMetadata"]["KeyState"], "Disabled");
+}
+
+#[test]
+fn material_is_imported_and_deleted() {
+    let place = place();
+    let made = key(&place, ["create-key", "--origin", "EXTERNAL"]).json();
+    let id = text(&made["KeyMetadata"]["KeyId"]);
+    assert_eq!(made["KeyMetadata"]["KeyState"], "PendingImport");
+    std::fs::write(place.path("material"), [5; 32]).unwrap();
+    let imported = key(&place, ["import", "--key-id", &id, "--material-file", "material"]).json();
+    let found = key(&place, ["describe-key", "--key-id", &id]).json();
+    assert_eq!(found["KeyMetadata"]["KeyState"], "Enabled");
+    assert_eq!(found["KeyMetadata"]["ExpirationModel"], "KEY_MATERIAL_DOES_NOT_EXPIRE");
+    assert_eq!(found["KeyMetadata"]["CurrentKeyMaterialId"], imported["KeyMaterialId"]);
+    key(&place, ["delete-imported-key-material", "--key-id", &id]).ok();
+    // The long way round: the customer wraps the material with other tools.
+    let parameters = key(
+        &place,
+        [
+            "get-parameters-for-import",
+            "--key-id",
+            &id,
+            "--wrapping-algorithm",
+            "RSAES_OAEP_SHA_256",
+            "--wrapping-key-spec",
+            "RSA_2048",
+        ],
+    );
+    let parameters = parameters.json();
+    std::fs::write(place.path("key.b64"), text(&parameters["PublicKey"])).unwrap();
+    std::fs::write(place.path("token.b64"), text(&parameters["ImportToken"])).unwrap();
+    place
+        .sh("base64 -d key.b64 > key.der; base64 -d token.b64 > token; \
+             openssl pkeyutl -encrypt -keyform DER -pubin -inkey key.der -in material -out wrapped \
+             -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256")
+        .ok();
+    let import = |more: [&str; 2]| {
+        let base = ["key", "import-key-material", "--key-id", &id, "--import-token", "fileb://token"];
+        let ran: Ran = place
+            .kmsfs()
+            .args(base)
+            .args(["--encrypted-key-material", "fileb://wrapped"])
+            .args(more)
+            .output()
+            .unwrap()
+            .into();
+        ran
+    };
+    assert_eq!(import(["--expiration-model", "KEY_MATERIAL_EXPIRES"]).code, 10);
+    import(["--expiration-model", "KEY_MATERIAL_DOES_NOT_EXPIRE"]).ok();
+    let found = key(&place, ["describe-key", "--key-id", &id]).json();
+    assert_eq!(found["KeyMetadata"]["KeyState"], "Enabled");
+}
+
+#[test]
+fn a_keystore_is_made_before_any_volume_and_sealed_again() {
+    let place = Place::empty();
+    assert_eq!(key(&place, ["list-keys"]).code, 6);
+    place.run(["keystore", "create"]).ok();
+    place.run(["keystore", "create"]).refused(16, &["exists already"]);
+    let id = create(&place);
+    place.run(["init", "backing", "--key", &id]).ok();
+    std::fs::write(place.path("new"), "another passphrase").unwrap();
+    place.run(["keystore", "reseal", "--new-passphrase-file", "new"]).ok();
+    place.run(["key", "list-keys"]).refused(7, &["wrong passphrase"]);
+    place.run(["key", "list-keys", "--passphrase-file", "new"]).ok();
+    place.run(["keystore", "reseal", "--passphrase-file", "new", "--new-key-file", "file"]).ok();
+    place.run(["key", "list-keys", "--key-file", "file"]).ok();
+}
