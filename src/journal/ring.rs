@@ -146,19 +146,13 @@ impl Journal {
         mac: MacKey,
         ring_len: u64,
     ) -> Result<Arc<Self>, JournalError> {
-        let ring_len = ring_len.max(MIN_RING_LEN) / PAGE_U64 * PAGE_U64;
         let name = file_name(session);
         let file = match dir.rename(OsStr::new(SPARE), dir, &name, RenameMode::Replace) {
             Ok(()) => dir.lookup(&name)?.open_file(FileAccess::ReadWrite)?,
             Err(error) if error.is_not_found() => dir.create_file(&name, 0o600)?.1,
             Err(error) => return Err(error.into()),
         };
-        file.set_len(RING_AT + ring_len)?;
-        match file.allocate(0, RING_AT + ring_len) {
-            // Without allocation a full disk shows at the append, which fails cleanly.
-            Ok(()) | Err(StoreError { kind: StoreErrorKind::Unsupported, .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let ring_len = prepare(&file, ring_len.max(MIN_RING_LEN) / PAGE_U64 * PAGE_U64)?;
         let journal = Self {
             file,
             mac,
@@ -336,6 +330,35 @@ impl Journal {
     pub fn start_lsn(&self) -> Lsn {
         self.start.lock().lsn
     }
+}
+
+/// Gives a new journal file a ring of `ring_len` bytes; one that was used before keeps its own. Returns the length.
+///
+/// The ring is written with zeros, once in the life of a volume: a commit into space that was only allocated would
+/// make the backing file system commit metadata as well.
+fn prepare(file: &FileRef, ring_len: u64) -> Result<u64, StoreError> {
+    let had = file.stat()?.size;
+    if had >= RING_AT + MIN_RING_LEN && had % PAGE_U64 == 0 {
+        return Ok(had - RING_AT);
+    }
+    let len = RING_AT + ring_len;
+    file.set_len(len)?;
+    match file.allocate(0, len) {
+        // Without allocation the zeros show a full disk.
+        Ok(()) | Err(StoreError { kind: StoreErrorKind::Unsupported, .. }) => {}
+        Err(error) => return Err(error),
+    }
+    if ring_len <= MIN_RING_LEN {
+        return Ok(ring_len);
+    }
+    let zeros = vec![0; 1 << 20];
+    let mut at = had.min(len);
+    while at < len {
+        let step = (len - at).min(zeros.len() as u64);
+        file.write_at(&zeros[..step as usize], at)?;
+        at += step;
+    }
+    Ok(ring_len)
 }
 
 /// Puts the journal of a session that is over aside for the next one.

@@ -19,8 +19,10 @@ use crate::journal::{self, Journal, RecoveryReport};
 use crate::keys::{KeyRing, KeyRingOptions};
 use crate::store::{BackingNode, BackingStore, FileAccess, NodeRef, host_name};
 
+/// The part of the free space that a new journal takes at most.
+const JOURNAL_SHARE: u64 = 16;
 /// Length of the journal's ring if nobody says otherwise, in bytes.
-pub const DEFAULT_JOURNAL_LEN: u64 = 128 << 20;
+pub const DEFAULT_JOURNAL_LEN: u64 = 64 << 20;
 
 /// What a volume is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +267,13 @@ impl Opening {
         Ok(SessionLog::open(&*self.volume_dir, self.log_mac.clone(), access)?)
     }
 
+    /// The length of a new journal: what was asked for, but no large part of a small disk.
+    fn journal_len(&self, options: &OpenOptions) -> Result<u64, VolumeError> {
+        let space = self.store.space()?;
+        let free = space.available.saturating_mul(u64::from(space.block_size));
+        Ok(options.journal_len.min(free / JOURNAL_SHARE))
+    }
+
     fn journal_dir(&self) -> Result<NodeRef, VolumeError> {
         Ok(self.volume_dir.lookup(OsStr::new(JOURNAL_DIR))?)
     }
@@ -311,7 +320,7 @@ impl Opening {
                 self.config.volume_id,
                 number,
                 self.journal_mac.clone(),
-                options.journal_len,
+                self.journal_len(options)?,
             )?;
             (Some(Session { number, log: Mutex::new(log), journal_dir }), Some(journal))
         } else {
