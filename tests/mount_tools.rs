@@ -47,7 +47,7 @@ fn assert_same(found: &str, expected: &str, when: &str, world: &World) {
 }
 
 fn outside() -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a scratch directory can be made");
     let path = dir.path().display().to_string();
     (dir, path)
 }

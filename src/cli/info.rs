@@ -162,8 +162,9 @@ fn describe_keys(domains: &mut [Domain], args: &KeystoreArgs) -> Result<()> {
 /// The session records as they lie there; nothing is authenticated.
 fn read_sessions(path: &Path) -> Result<Sessions> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let records = bytes.chunks_exact(SESSION_RECORD_LEN).filter_map(|bytes| SessionRecord::parse(bytes).ok());
-    let last = records.last();
+    let mut records =
+        bytes.chunks_exact(SESSION_RECORD_LEN).filter_map(|bytes| SessionRecord::parse(bytes).ok());
+    let last = records.next_back();
     Ok(Sessions {
         count: last.as_ref().map_or(0, |record| record.session.0),
         last_end: match last.as_ref().map(|record| record.event) {

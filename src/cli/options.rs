@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::error::CliError;
 
 /// What `-o` says.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
 pub(super) struct MountOptions {
     /// Mount read-only.
     pub(super) read_only: bool,
@@ -21,20 +21,6 @@ pub(super) struct MountOptions {
     pub(super) write_back: bool,
     /// What the mount table shows as the source.
     pub(super) source: Option<String>,
-}
-
-impl Default for MountOptions {
-    fn default() -> Self {
-        Self {
-            read_only: false,
-            allow_other: false,
-            dev: false,
-            suid: false,
-            no_exec: false,
-            write_back: false,
-            source: None,
-        }
-    }
 }
 
 impl MountOptions {

@@ -194,10 +194,10 @@ impl EncryptedFile {
     /// [`FileError::Key`] or the backing directory's.
     pub fn xattr_keys(&self) -> Result<Arc<FileKeys>, FileError> {
         let state = self.state.read();
-        if let HeaderState::Written(_) = state.header {
-            if let Some(keys) = self.keys_for_read(&state)? {
-                return Ok(keys);
-            }
+        if let HeaderState::Written(_) = state.header
+            && let Some(keys) = self.keys_for_read(&state)?
+        {
+            return Ok(keys);
         }
         drop(state);
         let mut state = self.state.write();
