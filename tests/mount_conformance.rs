@@ -3,6 +3,8 @@
 //! `cargo install pjdfstest fsx`, then `cargo test --test mount_conformance -- --ignored` as root. The users
 //! `nobody` and `tests` have to exist. `KMSFS_FSX_OPERATIONS` sets how long fsx runs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,7 @@
 //! What happens to a mounted volume when its KMS key can no longer be used, and how a mount ends.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::{Duration, Instant};

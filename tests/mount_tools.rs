@@ -1,5 +1,7 @@
 //! Ordinary programs on a mounted volume.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::{World, in_every_setup};

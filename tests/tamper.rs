@@ -3,6 +3,8 @@
 //! A small volume with every kind of entry is closed cleanly. Then one bit of one byte is flipped at a time, for
 //! every byte of every backing file and of every symbolic link's target, and the whole volume is read again.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -3,6 +3,8 @@
 //! Each rule is a function from text to complaints, so that the last module here can show that each one
 //! is able to fail.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 const MAX_FILE_LINES: usize = 600;

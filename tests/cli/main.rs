@@ -1,5 +1,7 @@
 //! The `kmsfs` program as its users run it: the real binary, real mounts, exit codes and words.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod keys;
 mod mounts;

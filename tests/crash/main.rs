@@ -4,6 +4,12 @@
 //! store gives images of what a power cut at that moment may leave; each is recovered and read, and every
 //! byte must be one that may be there. `KMSFS_CRASH_STATES` sets the number of images (200,000 by default).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and reports its counts"
+)]
+
 mod explorer;
 mod keys;
 mod oracle;

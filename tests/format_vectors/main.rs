@@ -3,6 +3,8 @@
 //! The files there have the inputs beside the bytes, so that another program can be held to them. A change of
 //! the format shows here first. `KMSFS_WRITE_VECTORS=1` writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod made;
 mod rejected;
 
