@@ -112,5 +112,5 @@ fn dispatch(args: &Args) -> Result<()> {
 }
 
 fn version() -> serde_json::Value {
-    serde_json::json!({ "Version": env!("CARGO_PKG_VERSION") })
+    serde_json::json!({ "Version": env!("CARGO_PKG_VERSION"), "CipherKernel": crate::crypto::Kernel::chosen().name() })
 }

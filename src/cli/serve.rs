@@ -15,6 +15,7 @@ use super::error::CliError;
 use super::keystore::{self, Secret};
 use super::options::MountOptions;
 use super::protect;
+use crate::crypto::Kernel;
 use crate::fs::{MountedVolume, VolumeParts};
 use crate::fuse::{EntryNotifier, MountConfig, Session};
 use crate::store::BackingStore;
@@ -84,7 +85,8 @@ pub(super) fn serve(
     };
     session.unmounter().on_signals(true)?;
     if let Some(status) = served.status() {
-        tracing::info!(volume = %status.volume, mountpoint = %status.mountpoint.display(), "mounted");
+        let (mountpoint, cipher_kernel) = (status.mountpoint.display(), Kernel::chosen());
+        tracing::info!(volume = %status.volume, %mountpoint, %cipher_kernel, "mounted");
         on_ready(&Ready { status, notes })?;
     }
     let outcome = finish(session, &served, control.as_ref());

@@ -8,10 +8,12 @@ mod keys;
 mod mac;
 pub mod random;
 mod secret;
+mod siv;
 mod sum;
 
 pub use aead::{Aead, AeadError, NONCE_LEN, Nonce, TAG_LEN, Tag};
 pub use keys::{Commitment, DomainKeys, FileKeys};
 pub use mac::{Mac16, Mac32, MacKey};
 pub use secret::{DataKey, SecretKey};
+pub use siv::{KERNEL_VARIABLE, Kernel};
 pub use sum::{EntrySum, SumKey};

@@ -168,5 +168,7 @@ fn the_exit_codes_are_those_of_the_manual() {
 fn the_version() {
     let place = Place::empty();
     assert_eq!(place.run(["version"]).ok().out, format!("kmsfs {}\n", env!("CARGO_PKG_VERSION")));
-    assert_eq!(place.run(["version", "--json"]).json()["Version"], env!("CARGO_PKG_VERSION"));
+    let version = place.run(["version", "--json"]).json();
+    assert_eq!(version["Version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(version["CipherKernel"], kmsfs::crypto::Kernel::chosen().name());
 }
