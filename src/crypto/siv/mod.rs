@@ -118,7 +118,7 @@ pub(super) struct SivKey(Expanded);
 
 /// The form of each kernel is made only for a [`Kernel`] of that kind.
 enum Expanded {
-    Portable(Aes256GcmSiv),
+    Portable(Box<Aes256GcmSiv>),
     #[cfg(target_arch = "x86_64")]
     Avx2(narrow::RoundKeys),
     #[cfg(target_arch = "x86_64")]
@@ -128,7 +128,7 @@ enum Expanded {
 impl SivKey {
     pub(super) fn new(kernel: Kernel, key: &SecretKey) -> Self {
         Self(match kernel.0 {
-            Kind::Portable => Expanded::Portable(Aes256GcmSiv::new(key.expose().into())),
+            Kind::Portable => Expanded::Portable(Box::new(Aes256GcmSiv::new(key.expose().into()))),
             // SAFETY: the kernel exists, so this machine has AES-NI and AVX.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => Expanded::Avx2(unsafe { narrow::RoundKeys::of(key.expose()) }),
