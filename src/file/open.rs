@@ -10,13 +10,16 @@ use crate::format::geometry::{
     PlainSize, backing_size, block_count, data_offset, entry_offset, plain_size, stretch_end,
 };
 use crate::format::{
-    BlockAad, BlockIndex, DomainId, Entry, FileId, Header, IDENTITY_LEN, PAGE, SEAL_LEN, SEAL_OFFSETS,
-    SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
+    BlockAad, BlockIndex, DomainId, Entry, FileId, Header, IDENTITY_LEN, PAGE, PAGE_U64, SEAL_LEN,
+    SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
 };
 use crate::journal::clear_entries_from;
 use crate::store::FileRef;
 
 const SECTOR: usize = 512;
+/// What is read of a file at once when it is opened, if it is not longer: header and content in one turn of the
+/// device, as the kernel reads ahead in a file without a header.
+const READ_TOGETHER: u64 = 33 * PAGE_U64;
 
 /// Reads header, keys, seal and entries of a backing file.
 pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) -> Result<State, FileError> {
@@ -25,6 +28,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
         ctx.keys.check_usable(domain)?;
         return Ok(State::nascent());
     }
+    file.will_need(0, backing_len.min(READ_TOGETHER));
     let mut page = vec![0; PAGE];
     file.read_at(&mut page, 0)?;
     let crashed = ctx.history.crashed_between(SessionNumber(0), ctx.session);

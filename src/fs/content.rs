@@ -52,7 +52,7 @@ impl MountedVolume {
     /// What the keys, the content and the backing file say.
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let inode = self.table.get(id)?;
-        self.with_handle(&inode, |file| Ok(file.read(offset, buf)?))
+        self.with_content(&inode, |file| Ok(file.read(offset, buf)?))
     }
 
     /// Writes all of `data`. Appending needs no mode of its own: this mount is the only writer, so the kernel
@@ -62,7 +62,7 @@ impl MountedVolume {
     /// What the keys, the content and the backing file say.
     pub fn write(&self, id: NodeId, offset: u64, data: &[u8], mode: WriteMode) -> FsResult<()> {
         let inode = self.table.get(id)?;
-        self.with_handle(&inode, |file| Ok(file.write(offset, data)?))?;
+        self.with_content(&inode, |file| Ok(file.write(offset, data)?))?;
         if mode.kill_privileges {
             self.kill_privileges(&inode)?;
         }
@@ -76,7 +76,7 @@ impl MountedVolume {
     /// What the journal and the backing file say; after such an error earlier writes may be lost.
     pub fn sync(&self, id: NodeId, data_only: bool) -> FsResult<()> {
         let inode = self.table.get(id)?;
-        self.with_handle(&inode, |file| {
+        self.with_content(&inode, |file| {
             // Times that follow from writes are put right by the next checkpoint, so that an fsync costs no flush
             // for them. Chosen ones are made durable here; the seal goes first, because it changes them again.
             if !data_only && inode.take_chosen_times() {
@@ -98,7 +98,7 @@ impl MountedVolume {
         }
         offset.checked_add(len).ok_or(FsError::Invalid("a range beyond the largest offset"))?;
         let inode = self.table.get(id)?;
-        self.with_handle(&inode, |file| {
+        self.with_content(&inode, |file| {
             match mode {
                 AllocateMode::Grow => file.allocate(offset, len, false)?,
                 AllocateMode::KeepSize => file.allocate(offset, len, true)?,
@@ -117,7 +117,7 @@ impl MountedVolume {
     /// [`FsError::NoSuchOffset`] at or behind the end, or if there is no data behind.
     pub fn seek(&self, id: NodeId, offset: u64, target: SeekTarget) -> FsResult<u64> {
         let inode = self.table.get(id)?;
-        self.with_handle(&inode, |file| {
+        self.with_content(&inode, |file| {
             if offset >= file.size() {
                 return Err(FsError::NoSuchOffset);
             }

@@ -74,8 +74,8 @@ impl MountedVolume {
     ) -> FsResult<u64> {
         let source = self.table.get(from)?;
         let target = self.table.get(to)?;
-        let copied = self.with_handle(&source, |from: &Arc<EncryptedFile>| {
-            self.with_handle(&target, |to: &Arc<EncryptedFile>| {
+        let copied = self.with_content(&source, |from: &Arc<EncryptedFile>| {
+            self.with_content(&target, |to: &Arc<EncryptedFile>| {
                 let len = len.min(REQUEST_MAX).min(from.size().saturating_sub(from_offset));
                 if len > 0 {
                     Copy { from, to, from_offset, to_offset, len }.run()?;

@@ -1,7 +1,7 @@
 //! One inode that the kernel knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -45,7 +45,7 @@ impl Remembered {
 /// The open content of a regular file: one for all handles.
 #[derive(Default)]
 struct OpenContent {
-    /// Handles of the kernel and operations under way.
+    /// Handles of the kernel, operations under way, and one while [`super::held::HeldContents`] has it.
     users: u64,
     /// Present while there are users, and while the last one still flushes.
     file: Option<Arc<EncryptedFile>>,
@@ -89,6 +89,8 @@ pub(super) struct Inode {
     /// service; nobody else waits for that.
     opening: Mutex<()>,
     open: Mutex<OpenContent>,
+    /// Whether a request needed the content since this was last asked.
+    needed: AtomicBool,
     times: Mutex<Option<LogicalTimes>>,
 }
 
@@ -113,6 +115,7 @@ impl Inode {
             names: Mutex::default(),
             opening: Mutex::default(),
             open: Mutex::default(),
+            needed: AtomicBool::new(false),
             times: Mutex::default(),
         }
     }
@@ -242,6 +245,23 @@ impl Inode {
         drop(closed);
         flushed?;
         settled
+    }
+
+    /// Ends one use of the content as [`Self::leave`] does. If it is the only one, it becomes the use of whoever
+    /// holds contents instead, who ends it with [`Self::leave`], and the answer is true.
+    pub(super) fn hold(&self) -> bool {
+        self.needed.store(true, Ordering::Relaxed);
+        let mut open = self.open.lock();
+        if open.users > 1 {
+            open.users -= 1;
+            return false;
+        }
+        true
+    }
+
+    /// Whether a request needed the held content since the last call.
+    pub(super) fn take_needed(&self) -> bool {
+        self.needed.swap(false, Ordering::Relaxed)
     }
 
     /// The content was changed now, at `time`.

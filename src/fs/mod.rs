@@ -8,6 +8,7 @@ mod content;
 mod copy;
 mod dir;
 mod error;
+mod held;
 mod inode;
 mod link;
 mod listing;

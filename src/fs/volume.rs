@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::held::HeldContents;
 use super::inode::Inode;
 use super::listing::Listings;
 use super::pool::NodePool;
@@ -78,6 +79,7 @@ pub struct MountedVolume {
     pub(super) pool: Arc<NodePool>,
     pub(super) table: InodeTable,
     pub(super) listings: Listings,
+    held: HeldContents,
     root_dev: u64,
     root_ino: u64,
     /// Inodes whose content was changed since the last checkpoint, which changes their times behind them.
@@ -119,6 +121,7 @@ impl MountedVolume {
             pool,
             table: InodeTable::new(Arc::new(root)),
             listings: Listings::default(),
+            held: HeldContents::default(),
             root_dev: stat.dev,
             root_ino: stat.ino,
             changed_content: Mutex::default(),
@@ -150,31 +153,17 @@ impl MountedVolume {
         dir.names(&*self.keys, self.name_mode)
     }
 
-    /// Runs `work` on the content of `inode`, opening it if it is not open.
+    /// Runs `work` on the content of `inode`, opening it if it is not open. It stays open for the next request.
     pub(super) fn with_content<T>(
         &self,
-        inode: &Inode,
+        inode: &Arc<Inode>,
         work: impl FnOnce(&Arc<EncryptedFile>) -> FsResult<T>,
     ) -> FsResult<T> {
         let file = inode.join(&self.context)?;
         let done = work(&file);
         drop(file);
-        let left = inode.leave();
-        let value = done?;
-        left?;
-        Ok(value)
-    }
-
-    /// As [`Self::with_content`], for a request on an open handle: the kernel keeps the handle until the reply.
-    pub(super) fn with_handle<T>(
-        &self,
-        inode: &Inode,
-        work: impl FnOnce(&Arc<EncryptedFile>) -> FsResult<T>,
-    ) -> FsResult<T> {
-        match inode.open_content() {
-            Some(file) => work(&file),
-            None => self.with_content(inode, work),
-        }
+        self.held.hold(inode);
+        done
     }
 
     /// The content of `inode` was changed just now.
@@ -195,7 +184,9 @@ impl MountedVolume {
     /// Gives back `count` references to an inode.
     pub fn forget(&self, id: NodeId, count: u64) {
         // The last reference closes a descriptor, after the table is unlocked.
-        drop(self.table.forget(id, count));
+        if let Some(inode) = self.table.forget(id, count) {
+            self.held.forget(&inode);
+        }
     }
 
     /// Space and inodes of the backing file system.
@@ -206,11 +197,13 @@ impl MountedVolume {
         Ok(self.store.space()?)
     }
 
-    /// Puts everything that was written in its place and makes it durable. Called on a tick.
+    /// Puts everything that was written in its place and makes it durable, and closes contents that nobody has
+    /// needed since the last time. Called on a tick.
     ///
     /// # Errors
     /// What the journal and the backing files say.
     pub fn checkpoint(&self) -> FsResult<()> {
+        self.held.sweep();
         let changed = std::mem::take(&mut *self.changed_content.lock());
         let done = self.context.checkpoint();
         for inode in changed.values() {

@@ -17,7 +17,7 @@ impl MountedVolume {
     /// none under the domain's.
     fn with_sealer<T>(
         &self,
-        inode: &Inode,
+        inode: &Arc<Inode>,
         work: impl FnOnce(XattrSealer<'_>) -> FsResult<T>,
     ) -> FsResult<T> {
         match inode.kind {
@@ -54,7 +54,7 @@ impl MountedVolume {
         }
     }
 
-    fn get_sealed(&self, inode: &Inode, name: &OsStr) -> FsResult<Vec<u8>> {
+    fn get_sealed(&self, inode: &Arc<Inode>, name: &OsStr) -> FsResult<Vec<u8>> {
         if inode.node()?.list_xattrs()?.iter().all(|stored| StoredXattr::of(stored) != StoredXattr::Sealed) {
             return Err(no_attribute());
         }

@@ -240,12 +240,10 @@ impl Filesystem for Adapter {
         self.reply_entry(done, reply);
     }
 
-    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let mode = convert::open_mode(flags);
-        match self.run("open", |volume| volume.open(caller(request), node_id(ino), mode)) {
-            Ok(()) => reply.opened(FILE_HANDLE, FopenFlags::FOPEN_KEEP_CACHE),
-            Err(errno) => reply.error(errno),
-        }
+    /// Files need no opening: their state belongs to the inode, and the kernel checks permissions and cuts for
+    /// `O_TRUNC` itself. After this answer it opens and closes them, keeping its cache, without a request.
+    fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
     }
 
     fn read(
@@ -292,7 +290,7 @@ impl Filesystem for Adapter {
     }
 
     /// There is nothing to do at close(2): every write is in the backing file or in the journal when it returns,
-    /// the seal is written at RELEASE, and what only the device can refuse surfaces at fsync(2). So the kernel is
+    /// the seal follows by itself, and what only the device can refuse surfaces at fsync(2). So the kernel is
     /// told to save itself the request.
     fn flush(
         &self,

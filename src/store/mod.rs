@@ -280,6 +280,9 @@ pub trait BackingFile: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns the number of bytes read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> StoreResult<usize>;
 
+    /// Says that the range is going to be read soon. A hint, which changes nothing and cannot fail.
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
     /// Writes all of `buf`. After an error any part of it may have been written.
     fn write_at(&self, buf: &[u8], offset: u64) -> StoreResult<()>;
 

@@ -1,11 +1,12 @@
 //! An open regular file.
 
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::counts::CallKind;
@@ -78,6 +79,11 @@ impl BackingFile for PosixFile {
             filled += step;
         }
         Ok(filled)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        // Where the system cannot take the hint, reading is only slower.
+        let _ = rustix::fs::fadvise(&*self.fd, offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> StoreResult<()> {
