@@ -33,7 +33,7 @@ impl HeldContents {
             queue.push_back(Arc::clone(inode));
             if queue.len() > HELD_MAX { next_unneeded(&mut queue) } else { None }
         };
-        surplus.iter().for_each(|inode| end(inode));
+        surplus.iter().for_each(end);
     }
 
     /// Closes what no request has needed since the last call.

@@ -58,18 +58,20 @@ impl Kernel {
 
     /// All that this machine is able to run, the fastest last.
     pub fn available() -> Vec<Self> {
-        let mut available = vec![Self::PORTABLE];
+        let available = vec![Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if has!("avx2") && has!("aes") && has!("pclmulqdq") && has!("vaes") && has!("vpclmulqdq") {
-                available.push(Self(Kind::Avx2));
-                if has!("avx512f") && has!("avx512vl") {
-                    available.push(Self(Kind::Avx512));
-                }
-            }
-        }
+        let available = [available, Self::of_x86_64()].concat();
         available
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn of_x86_64() -> Vec<Self> {
+        use std::arch::is_x86_feature_detected as has;
+        let two_blocks =
+            has!("avx2") && has!("aes") && has!("pclmulqdq") && has!("vaes") && has!("vpclmulqdq");
+        let four_blocks = two_blocks && has!("avx512f") && has!("avx512vl");
+        let kinds = [(two_blocks, Kind::Avx2), (four_blocks, Kind::Avx512)];
+        kinds.into_iter().filter_map(|(able, kind)| able.then_some(Self(kind))).collect()
     }
 
     /// The one that this process uses: the fastest, or the one that [`KERNEL_VARIABLE`] names, or the portable one

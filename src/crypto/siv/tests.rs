@@ -140,7 +140,7 @@ fn what_was_changed_is_refused_and_wiped() {
             let (plain, aad) = (random_bytes(&mut random, len), random_bytes(&mut random, 21));
             let mut cipher = vec![0; len];
             let tag = key.seal(&[9; 12], &aad, &plain, &mut cipher);
-            let mut refused = |nonce: &Nonce, aad: &[u8], cipher: &[u8], tag: &Tag| {
+            let refused = |nonce: &Nonce, aad: &[u8], cipher: &[u8], tag: &Tag| {
                 let mut opened = vec![0xa5; len];
                 assert!(!key.open(nonce, aad, cipher, tag, &mut opened), "{kernel}, {len} bytes");
                 assert!(opened.iter().all(|byte| *byte == 0), "{kernel}, {len} bytes");
