@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 
 use super::error::CliError;
 use super::keystore::KeystoreArgs;
@@ -137,9 +138,11 @@ fn clear_stale(point: &Path) -> Result<()> {
     }
 }
 
-/// Whether nobody answers at `point` any more.
+/// Whether nobody answers at `point` any more. Asks for what the kernel never answers by itself: attributes may
+/// still be in its cache.
 pub(super) fn is_stale(point: &Path) -> bool {
-    std::fs::metadata(point).is_err_and(|error| error.kind() == std::io::ErrorKind::NotConnected)
+    // The second one is for a request that was under way when the process died.
+    matches!(rustix::fs::statvfs(point), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 fn check_device() -> Result<()> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod keys;
+mod kills;
 mod mounts;
 mod program;
 mod volumes;

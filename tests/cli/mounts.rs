@@ -1,17 +1,8 @@
 //! Mounting and unmounting.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::program::{PASSPHRASE, Place};
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::program::{PASSPHRASE, Place, wait_for};
 
 #[test]
 fn files_come_back_after_a_remount_and_are_not_in_the_clear() {
@@ -73,9 +64,7 @@ fn a_mount_whose_process_was_killed_is_cleaned_up_and_recovered() {
     let place = Place::with_mount();
     std::fs::write(place.path("mount/file"), vec![7; 100_000]).unwrap();
     std::fs::write(place.path("mount/file"), vec![8; 100_000]).unwrap();
-    let server = place.server().to_string();
-    Command::new("kill").args(["-9", &server]).status().unwrap();
-    wait_for("the mount is stale", || std::fs::metadata(place.path("mount")).is_err());
+    place.kill_server();
     let ran = place.mount(&[]).ok();
     assert!(ran.err.contains("is gone; its mount was removed"), "{ran:?}");
     assert!(ran.err.contains("session 1 had crashed; its journal was replayed"), "{ran:?}");
@@ -86,9 +75,7 @@ fn a_mount_whose_process_was_killed_is_cleaned_up_and_recovered() {
 #[test]
 fn umount_of_a_mount_whose_process_was_killed() {
     let place = Place::with_mount();
-    let server = place.server().to_string();
-    Command::new("kill").args(["-9", &server]).status().unwrap();
-    wait_for("the mount is stale", || std::fs::metadata(place.path("mount")).is_err());
+    place.kill_server();
     let ran = place.umount().ok();
     assert!(ran.err.contains("was gone; the next mount recovers"), "{ran:?}");
     assert!(std::fs::metadata(place.path("mount")).is_ok());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -58,6 +59,15 @@ impl From<Output> for Ran {
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+}
+
+/// Fails if `done` does not hold within half a minute.
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -135,6 +145,16 @@ impl Place {
     pub(crate) fn server(&self) -> u32 {
         let status = self.run(["status", "backing", "--json"]).json();
         u32::try_from(status["Process"]["Pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Kills the process that serves the mount, and waits until nobody answers there.
+    pub(crate) fn kill_server(&self) {
+        let server = self.server().to_string();
+        assert!(Command::new("kill").args(["-9", &server]).status().unwrap().success());
+        let point = self.path("mount");
+        // The kernel never answers this by itself.
+        let answers = || Command::new("stat").arg("-f").arg(&point).output().unwrap().status.success();
+        wait_for("the mount is stale", || !answers());
     }
 
     /// Everything below `name`, with its content or its link target, to see whether anything changed.

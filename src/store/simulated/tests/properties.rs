@@ -174,30 +174,3 @@ proptest! {
         }
     }
 }
-
-/// How fast images are, for a small volume. Run with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn images_per_second() {
-    let store = store(Tearing::Sector);
-    let root = store.root();
-    let (_, journal) = root.create_file(name("journal"), 0o600).unwrap();
-    journal.write_at(&vec![0; 1 << 20], 0).unwrap();
-    let files: Vec<_> =
-        (0..50).map(|i| root.create_file(name(&format!("file-{i}")), 0o644).unwrap().1).collect();
-    files.iter().for_each(|file| file.write_at(&[1; 20_000], 0).unwrap());
-    store.sync_all().unwrap();
-    for (i, file) in files.iter().enumerate().take(5) {
-        file.write_at(&[2; 9000], 4096).unwrap();
-        journal.write_at(&[3; 12_288], i as u64 * 12_288).unwrap();
-        root.create_file(name(&format!("new-{i}")), 0o644).unwrap();
-    }
-    let mut choice = SeededChoice::new(1);
-    let start = std::time::Instant::now();
-    let count = 20_000;
-    for _ in 0..count {
-        std::hint::black_box(store.crash_image(&mut choice));
-    }
-    let spent = start.elapsed();
-    println!("{:?}: {:.0} images per second", store.pending(), f64::from(count) / spent.as_secs_f64());
-}
