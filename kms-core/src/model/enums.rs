@@ -359,6 +359,64 @@ api_enum! {
         ImportKeyMaterial = "kms:ImportKeyMaterial",
         /// The permission `kms:DeleteImportedKeyMaterial`.
         DeleteImportedKeyMaterial = "kms:DeleteImportedKeyMaterial",
+        /// The permission `kms:ConnectCustomKeyStore`.
+        ConnectCustomKeyStore = "kms:ConnectCustomKeyStore",
+        /// The permission `kms:CreateCustomKeyStore`.
+        CreateCustomKeyStore = "kms:CreateCustomKeyStore",
+        /// The permission `kms:CreateGrant`.
+        CreateGrant = "kms:CreateGrant",
+        /// The permission `kms:Decapsulate`.
+        Decapsulate = "kms:Decapsulate",
+        /// The permission `kms:DeleteCustomKeyStore`.
+        DeleteCustomKeyStore = "kms:DeleteCustomKeyStore",
+        /// The permission `kms:DeriveSharedSecret`.
+        DeriveSharedSecret = "kms:DeriveSharedSecret",
+        /// The permission `kms:DescribeCustomKeyStores`.
+        DescribeCustomKeyStores = "kms:DescribeCustomKeyStores",
+        /// The permission `kms:DisconnectCustomKeyStore`.
+        DisconnectCustomKeyStore = "kms:DisconnectCustomKeyStore",
+        /// The permission `kms:Encapsulate`.
+        Encapsulate = "kms:Encapsulate",
+        /// The permission `kms:GenerateDataKeyPair`.
+        GenerateDataKeyPair = "kms:GenerateDataKeyPair",
+        /// The permission `kms:GenerateDataKeyPairWithoutPlaintext`.
+        GenerateDataKeyPairWithoutPlaintext = "kms:GenerateDataKeyPairWithoutPlaintext",
+        /// The permission `kms:GenerateMac`.
+        GenerateMac = "kms:GenerateMac",
+        /// The permission `kms:GetKeyPolicy`.
+        GetKeyPolicy = "kms:GetKeyPolicy",
+        /// The permission `kms:GetPublicKey`.
+        GetPublicKey = "kms:GetPublicKey",
+        /// The permission `kms:ListGrants`.
+        ListGrants = "kms:ListGrants",
+        /// The permission `kms:ListKeyPolicies`.
+        ListKeyPolicies = "kms:ListKeyPolicies",
+        /// The permission `kms:ListResourceTags`.
+        ListResourceTags = "kms:ListResourceTags",
+        /// The permission `kms:ListRetirableGrants`.
+        ListRetirableGrants = "kms:ListRetirableGrants",
+        /// The permission `kms:PutKeyPolicy`.
+        PutKeyPolicy = "kms:PutKeyPolicy",
+        /// The permission `kms:ReplicateKey`.
+        ReplicateKey = "kms:ReplicateKey",
+        /// The permission `kms:RetireGrant`.
+        RetireGrant = "kms:RetireGrant",
+        /// The permission `kms:RevokeGrant`.
+        RevokeGrant = "kms:RevokeGrant",
+        /// The permission `kms:Sign`.
+        Sign = "kms:Sign",
+        /// The permission `kms:TagResource`.
+        TagResource = "kms:TagResource",
+        /// The permission `kms:UntagResource`.
+        UntagResource = "kms:UntagResource",
+        /// The permission `kms:UpdateCustomKeyStore`.
+        UpdateCustomKeyStore = "kms:UpdateCustomKeyStore",
+        /// The permission `kms:UpdatePrimaryRegion`.
+        UpdatePrimaryRegion = "kms:UpdatePrimaryRegion",
+        /// The permission `kms:Verify`.
+        Verify = "kms:Verify",
+        /// The permission `kms:VerifyMac`.
+        VerifyMac = "kms:VerifyMac",
     }
 }
 

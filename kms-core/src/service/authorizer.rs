@@ -116,22 +116,6 @@ fn managed_key_allows(key: &KeyRecord, request: &AuthorizationRequest<'_>) -> bo
         | Action::GenerateDataKeyWithoutPlaintext => {
             request.caller.via_service.is_some() && request.caller.via_service == key.managing_service
         }
-        Action::CreateKey
-        | Action::ListKeys
-        | Action::UpdateKeyDescription
-        | Action::EnableKey
-        | Action::DisableKey
-        | Action::ScheduleKeyDeletion
-        | Action::CancelKeyDeletion
-        | Action::CreateAlias
-        | Action::UpdateAlias
-        | Action::DeleteAlias
-        | Action::GenerateRandom
-        | Action::EnableKeyRotation
-        | Action::DisableKeyRotation
-        | Action::RotateKeyOnDemand
-        | Action::GetParametersForImport
-        | Action::ImportKeyMaterial
-        | Action::DeleteImportedKeyMaterial => false,
+        _ => false,
     }
 }
