@@ -30,7 +30,7 @@ const LAYERS: &[&[&str]] = &[
 const KMS_LAYERS: &[&[&str]] = &[
     &["model+error"],
     &["blob", "seal", "client"],
-    &["store", "custody", "import"],
+    &["store", "custody", "import", "wire"],
     &["service"],
     &["keystore"],
     &["lib"],
