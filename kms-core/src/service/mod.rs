@@ -7,6 +7,7 @@ mod cache;
 mod crypto;
 mod data_keys;
 mod due;
+mod identities;
 mod import;
 mod keys;
 mod managed;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use authorizer::{AuthorizationRequest, Authorizer, Decision, DefaultPolicy, Resource};
 pub use due::DueReport;
+pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
 use crate::client::KeyService;
@@ -50,6 +52,7 @@ struct Core {
     realm: Realm,
     authorizer: Arc<dyn Authorizer>,
     cache: cache::KeyCache,
+    credentials: identities::CredentialCache,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -96,8 +99,10 @@ impl Builder {
     /// The service.
     pub fn build(self) -> EmbeddedKms {
         let Self { store, custody, import_tokens, clock, realm, authorizer } = self;
-        let cache = cache::KeyCache::default();
-        EmbeddedKms { core: Core { store, custody, import_tokens, clock, realm, authorizer, cache } }
+        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
+        EmbeddedKms {
+            core: Core { store, custody, import_tokens, clock, realm, authorizer, cache, credentials },
+        }
     }
 }
 

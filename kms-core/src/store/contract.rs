@@ -2,12 +2,13 @@
 
 use tempfile::TempDir;
 
+use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
 use crate::model::{KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin};
 use crate::seal::{Purpose, RootKey};
 
 /// A store with what keeps it alive.
-type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
+pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
 
 fn memory() -> Fixture {
     (Box::new(MemoryStore::new()), None)
@@ -169,4 +170,6 @@ contract! {
     erasing_a_key_takes_everything_of_it,
     due_keys_come_longest_overdue_first,
     an_alias_needs_its_key,
+    users_and_access_keys_round_trip,
+    an_access_key_needs_its_user,
 }

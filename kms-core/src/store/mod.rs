@@ -5,11 +5,13 @@
 //! runs on both.
 
 mod codec;
+mod identities;
 mod memory;
 mod record;
 mod sqlite;
 
 pub use codec::RecordCodec;
+pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
 pub use record::{AliasRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule};
 pub use sqlite::SqliteStore;
@@ -53,7 +55,7 @@ impl From<StoreError> for KmsError {
 }
 
 /// What can be read in a transaction.
-pub trait ReadTx {
+pub trait ReadTx: ReadIdentities {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
@@ -83,7 +85,7 @@ pub trait ReadTx {
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
-pub trait WriteTx: ReadTx {
+pub trait WriteTx: ReadTx + WriteIdentities {
     /// Writes the record of a key, new or not.
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
 
