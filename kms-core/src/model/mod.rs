@@ -30,7 +30,7 @@ mod secret;
 mod time;
 
 pub use alias::AliasName;
-pub use caller::{Caller, Principal};
+pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
 pub use enums::*;
 pub use ids::{AccountId, KeyArn, KeyId, MaterialId, Realm, Region};
