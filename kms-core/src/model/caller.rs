@@ -8,7 +8,8 @@ use crate::policy::IdentityPolicy;
 
 /// The ARN of a principal: a user, a role, a session, or the root of an account. Of a service that calls for itself,
 /// its DNS name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Principal(String);
 
 impl Principal {
@@ -68,6 +69,17 @@ impl Principal {
     pub fn without_session(&self) -> std::borrow::Cow<'_, str> {
         match self.session_role() {
             Some((account, role)) => format!("arn:aws:iam::{account}:role/{role}").into(),
+            None => self.0.as_str().into(),
+        }
+    }
+
+    /// The name under which grants to this principal are found. That of a role has no path, because those of its
+    /// sessions have none.
+    pub(crate) fn lookup_name(&self) -> std::borrow::Cow<'_, str> {
+        let role =
+            self.parts().and_then(|(account, resource)| Some((account, resource.strip_prefix("role/")?)));
+        match role.and_then(|(account, path)| Some((account, path.rsplit_once('/')?.1))) {
+            Some((account, name)) => format!("arn:aws:iam::{account}:role/{name}").into(),
             None => self.0.as_str().into(),
         }
     }

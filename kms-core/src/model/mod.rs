@@ -33,7 +33,7 @@ pub use alias::AliasName;
 pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
 pub use enums::*;
-pub use ids::{AccountId, KeyArn, KeyId, MaterialId, Realm, Region};
+pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};
 pub use key_ref::{KeyRef, KeyTarget};
 pub use metadata::KeyMetadata;
 pub use requests::*;
