@@ -42,6 +42,7 @@
 //! - [`store`]: keys and aliases in transactions, behind the trait [`store::MetadataStore`]; every row sealed.
 //! - [`blob`]: the format of ciphertext blobs.
 //! - [`seal`]: the root key, and authenticated encryption under keys that are used once.
+//! - [`policy`]: the policy language, parsed and evaluated; no clock, no I/O.
 //! - [`model`] and [`error`]: ids, names, requests, responses, and [`KmsError`] with the codes and messages of AWS.
 //!
 //! # What holds
@@ -59,6 +60,7 @@ pub mod error;
 pub mod import;
 pub mod keystore;
 pub mod model;
+pub mod policy;
 pub mod seal;
 pub mod service;
 pub mod store;

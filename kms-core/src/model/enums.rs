@@ -425,6 +425,82 @@ api_enum! {
     }
 }
 
+api_enum! {
+    /// What a grant can permit.
+    GrantOperation at "operations" {
+        /// What `kms:Decrypt` permits.
+        Decrypt = "Decrypt",
+        /// What `kms:Encrypt` permits.
+        Encrypt = "Encrypt",
+        /// What `kms:GenerateDataKey` permits.
+        GenerateDataKey = "GenerateDataKey",
+        /// What `kms:GenerateDataKeyWithoutPlaintext` permits.
+        GenerateDataKeyWithoutPlaintext = "GenerateDataKeyWithoutPlaintext",
+        /// What `kms:ReEncryptFrom` permits.
+        ReEncryptFrom = "ReEncryptFrom",
+        /// What `kms:ReEncryptTo` permits.
+        ReEncryptTo = "ReEncryptTo",
+        /// What `kms:Sign` permits.
+        Sign = "Sign",
+        /// What `kms:Verify` permits.
+        Verify = "Verify",
+        /// What `kms:GetPublicKey` permits.
+        GetPublicKey = "GetPublicKey",
+        /// What `kms:CreateGrant` permits.
+        CreateGrant = "CreateGrant",
+        /// What `kms:RetireGrant` permits.
+        RetireGrant = "RetireGrant",
+        /// What `kms:DescribeKey` permits.
+        DescribeKey = "DescribeKey",
+        /// What `kms:GenerateDataKeyPair` permits.
+        GenerateDataKeyPair = "GenerateDataKeyPair",
+        /// What `kms:GenerateDataKeyPairWithoutPlaintext` permits.
+        GenerateDataKeyPairWithoutPlaintext = "GenerateDataKeyPairWithoutPlaintext",
+        /// What `kms:GenerateMac` permits.
+        GenerateMac = "GenerateMac",
+        /// What `kms:VerifyMac` permits.
+        VerifyMac = "VerifyMac",
+        /// What `kms:DeriveSharedSecret` permits.
+        DeriveSharedSecret = "DeriveSharedSecret",
+        /// What `kms:Encapsulate` permits.
+        Encapsulate = "Encapsulate",
+        /// What `kms:Decapsulate` permits.
+        Decapsulate = "Decapsulate",
+    }
+}
+
+impl GrantOperation {
+    /// The permission that the operation stands for.
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Decrypt => Action::Decrypt,
+            Self::Encrypt => Action::Encrypt,
+            Self::GenerateDataKey => Action::GenerateDataKey,
+            Self::GenerateDataKeyWithoutPlaintext => Action::GenerateDataKeyWithoutPlaintext,
+            Self::ReEncryptFrom => Action::ReEncryptFrom,
+            Self::ReEncryptTo => Action::ReEncryptTo,
+            Self::Sign => Action::Sign,
+            Self::Verify => Action::Verify,
+            Self::GetPublicKey => Action::GetPublicKey,
+            Self::CreateGrant => Action::CreateGrant,
+            Self::RetireGrant => Action::RetireGrant,
+            Self::DescribeKey => Action::DescribeKey,
+            Self::GenerateDataKeyPair => Action::GenerateDataKeyPair,
+            Self::GenerateDataKeyPairWithoutPlaintext => Action::GenerateDataKeyPairWithoutPlaintext,
+            Self::GenerateMac => Action::GenerateMac,
+            Self::VerifyMac => Action::VerifyMac,
+            Self::DeriveSharedSecret => Action::DeriveSharedSecret,
+            Self::Encapsulate => Action::Encapsulate,
+            Self::Decapsulate => Action::Decapsulate,
+        }
+    }
+
+    /// The operation that stands for a permission, if grants can give it.
+    pub fn of(action: Action) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.action() == action)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

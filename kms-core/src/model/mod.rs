@@ -31,11 +31,11 @@ mod secret;
 mod time;
 
 pub use alias::AliasName;
-pub use caller::{Caller, Principal};
+pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
 pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};
-pub use ids::{AccountId, KeyArn, KeyId, MaterialId, Realm, Region};
+pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};
 pub use key_ref::{KeyRef, KeyTarget};
 pub use metadata::KeyMetadata;
 pub use requests::*;

@@ -1,6 +1,6 @@
 //! Users and access keys: who calls a served keystore. Whoever can open the keystore manages them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
@@ -9,12 +9,15 @@ use zeroize::Zeroizing;
 
 use super::{Core, EmbeddedKms};
 use crate::error::KmsError;
-use crate::model::{AccessKey, AccessKeyId, Caller, Plaintext, Principal, SecretAccessKey, UserName};
+use crate::model::{AccessKey, AccessKeyId, Caller, Plaintext, SecretAccessKey, UserName};
+use crate::policy::IdentityPolicy;
 use crate::seal::fill_random;
 use crate::store::{self, ReadTx, UserRecord};
 
 /// The most access keys of one user: one in use, and one to change to.
 const MAX_ACCESS_KEYS: usize = 2;
+/// The most bytes of all policies of one user.
+const MAX_POLICIES_LEN: usize = 65_536;
 /// The random bytes of a secret access key, which is their base64.
 const SECRET_LEN: usize = 30;
 
@@ -45,7 +48,8 @@ impl Identities<'_> {
 
     /// Makes a user.
     pub fn create_user(&self, name: &UserName) -> Result<UserRecord, KmsError> {
-        let record = UserRecord { name: name.clone(), creation_date: self.core().now() };
+        let creation_date = self.core().now();
+        let record = UserRecord { name: name.clone(), creation_date, policies: BTreeMap::new() };
         store::write(&*self.core().store, |tx| {
             if tx.user(name)?.is_some() {
                 return Err(KmsError::AlreadyExists(format!("User with name {name} already exists.")));
@@ -58,6 +62,51 @@ impl Identities<'_> {
     /// All users in the order of their names.
     pub fn list_users(&self) -> Result<Vec<UserRecord>, KmsError> {
         store::read(&*self.core().store, |tx| Ok(tx.list_users()?))
+    }
+
+    /// A user.
+    pub fn user(&self, name: &UserName) -> Result<UserRecord, KmsError> {
+        store::read(&*self.core().store, |tx| known_user(tx, name))
+    }
+
+    /// Gives a policy to a user, or replaces the one of that name.
+    pub fn put_user_policy(
+        &self,
+        user: &UserName,
+        name: &str,
+        policy: &IdentityPolicy,
+    ) -> Result<(), KmsError> {
+        check_policy_name(name)?;
+        self.change_user(user, |record| {
+            let total: usize = record.policies.values().map(String::len).sum();
+            if total + policy.text().len() > MAX_POLICIES_LEN {
+                return Err(KmsError::LimitExceeded(format!(
+                    "Maximum policy size of {MAX_POLICIES_LEN} bytes exceeded for user {user}"
+                )));
+            }
+            record.policies.insert(name.to_owned(), policy.text().to_owned());
+            Ok(())
+        })
+    }
+
+    /// Takes a policy from a user.
+    pub fn delete_user_policy(&self, user: &UserName, name: &str) -> Result<(), KmsError> {
+        self.change_user(user, |record| match record.policies.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(KmsError::NotFound(format!("The user policy with name {name} cannot be found."))),
+        })
+    }
+
+    fn change_user(
+        &self,
+        name: &UserName,
+        mut change: impl FnMut(&mut UserRecord) -> Result<(), KmsError>,
+    ) -> Result<(), KmsError> {
+        store::write(&*self.core().store, |tx| {
+            let mut record = known_user(tx, name)?;
+            change(&mut record)?;
+            Ok(tx.put_user(&record)?)
+        })
     }
 
     /// Removes a user who has no access keys.
@@ -125,12 +174,15 @@ impl Identities<'_> {
         if let Some(credential) = core.credentials.get(counter, &id) {
             return Ok(Some(credential));
         }
-        let Some((key, secret)) = store::read(&*core.store, |tx| Ok(tx.access_key(&id)?))? else {
-            return Ok(None);
-        };
+        let found = store::read(&*core.store, |tx| {
+            let Some((key, secret)) = tx.access_key(&id)? else { return Ok(None) };
+            let user = known_user(tx, &key.user)?;
+            Ok(Some((key, secret, user)))
+        })?;
+        let Some((key, secret, user)) = found else { return Ok(None) };
+        let policies = user_policies(&user)?;
         let account = core.realm.account.clone();
-        let principal = Principal::user(&account, key.user.as_str());
-        let caller = Caller { principal, account, via_service: None, source_ip: None };
+        let caller = Caller::local(account, key.user.as_str()).with_policies(policies);
         let credential = Arc::new(Credential { secret, caller });
         core.credentials.keep(counter, id, &credential);
         Ok(Some(credential))
@@ -139,6 +191,27 @@ impl Identities<'_> {
 
 fn known_user(tx: &(impl ReadTx + ?Sized), name: &UserName) -> Result<UserRecord, KmsError> {
     tx.user(name)?.ok_or_else(|| KmsError::NotFound(format!("The user with name {name} cannot be found.")))
+}
+
+/// The policies of a user, parsed. They were parsed before they were stored, so one that is not a policy now must not
+/// be left out: it may be the one that denies.
+fn user_policies(user: &UserRecord) -> Result<Vec<IdentityPolicy>, KmsError> {
+    let parse = |(name, text): (&String, &String)| {
+        IdentityPolicy::parse(text).map_err(|error| {
+            KmsError::CorruptRecord(format!("the stored policy {name} of user {}: {error}", user.name))
+        })
+    };
+    user.policies.iter().map(parse).collect()
+}
+
+fn check_policy_name(name: &str) -> Result<(), KmsError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
+    if (1..=128).contains(&name.len()) && name.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(KmsError::Validation(
+        "A policy name has 1 to 128 characters, each a letter, a digit or one of +=,.@_-".into(),
+    ))
 }
 
 fn fresh_secret() -> Result<SecretAccessKey, KmsError> {
@@ -181,6 +254,7 @@ impl CredentialCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CallerPolicies;
 
     fn name(text: &str) -> UserName {
         text.parse().expect("valid")
@@ -205,6 +279,29 @@ mod tests {
         assert!(identities.credential(key.access_key_id.as_str()).expect("reads").is_none());
         identities.delete_user(&alice).expect("deleted");
         assert_eq!(identities.list_users(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn policies_come_with_the_credential() {
+        let service = EmbeddedKms::in_memory().expect("starts");
+        let identities = service.identities();
+        let alice = name("alice");
+        identities.create_user(&alice).expect("made");
+        let (key, _) = identities.create_access_key(&alice).expect("made");
+        let policies = || {
+            let found = identities.credential(key.access_key_id.as_str()).expect("reads").expect("known");
+            found.caller.policies.clone()
+        };
+        assert_eq!(policies(), CallerPolicies::Written([].into()));
+        let text =
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
+        let policy = IdentityPolicy::parse(text).expect("a policy");
+        assert!(matches!(identities.put_user_policy(&alice, "a b", &policy), Err(KmsError::Validation(_))));
+        identities.put_user_policy(&alice, "all", &policy).expect("put");
+        assert_eq!(policies(), CallerPolicies::Written([policy].into()));
+        identities.delete_user_policy(&alice, "all").expect("deleted");
+        assert_eq!(policies(), CallerPolicies::Written([].into()));
+        assert!(matches!(identities.delete_user_policy(&alice, "all"), Err(KmsError::NotFound(_))));
     }
 
     #[test]

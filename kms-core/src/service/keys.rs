@@ -86,6 +86,7 @@ impl Core {
             rotation: RotationRecord::default(),
             materials: Vec::new(),
             tags: request.tags.clone(),
+            policy: None,
         })
     }
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AliasRecord, KeyRecord, StoreError, UserRecord};
-use crate::model::{AccessKey, AliasName, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName};
+use super::{AliasRecord, GrantRecord, KeyRecord, StoreError, UserRecord};
+use crate::model::{AccessKey, AliasName, GrantId, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName};
 use crate::seal::{SealError, Sealer};
 
 /// Seals each record for the row that it lies in: a row that was changed, exchanged with another one, or brought from
@@ -99,6 +99,20 @@ impl RecordCodec {
         opened
             .map(|secret| SecretAccessKey::new(Plaintext::copy_of(&secret)))
             .map_err(|error| unsealed(error, || format!("access key {}", key.access_key_id)))
+    }
+
+    pub(super) fn seal_grant(&self, record: &GrantRecord) -> Result<Vec<u8>, StoreError> {
+        self.seal(&[b"grant", record.grant_id.as_bytes(), &record.key_id.to_bytes()], &json(record)?)
+    }
+
+    pub(super) fn open_grant(
+        &self,
+        grant_id: &GrantId,
+        key_id: &KeyId,
+        sealed: &[u8],
+    ) -> Result<GrantRecord, StoreError> {
+        let place: [&[u8]; 3] = [b"grant", grant_id.as_bytes(), &key_id.to_bytes()];
+        self.open_json(&place, sealed, || format!("grant {grant_id} of key {key_id}"))
     }
 
     fn seal(&self, place: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -53,6 +53,7 @@ fn service_of(vector: &Vector) -> EmbeddedKms {
         rotation: RotationRecord::default(),
         materials: vec![MaterialRecord::new(taken.material_id, KeyMaterialState::Current)],
         tags: Vec::new(),
+        policy: None,
     };
     let memory = MemoryStore::new();
     store::write(&memory, |tx| {

@@ -5,15 +5,21 @@
 
 mod aliases;
 mod crypto;
+mod grants;
 mod import;
 mod keys;
+mod policies;
 mod rotation;
+mod tags;
 
 pub use aliases::*;
 pub use crypto::*;
+pub use grants::*;
 pub use import::*;
 pub use keys::*;
+pub use policies::*;
 pub use rotation::*;
+pub use tags::*;
 
 /// The paging members of a `List*` request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use crate::store::contract::Fixture;
 use crate::store::{read, write};
 
 fn user(name: &str) -> UserRecord {
-    UserRecord { name: name.parse().expect("valid"), creation_date: Timestamp::from_millis(1) }
+    let policies = BTreeMap::from([("p".to_owned(), "{}".to_owned())]);
+    UserRecord { name: name.parse().expect("valid"), creation_date: Timestamp::from_millis(1), policies }
 }
 
 fn access_key(number: u8, user: &UserRecord) -> (AccessKey, SecretAccessKey) {

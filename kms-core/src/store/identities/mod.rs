@@ -8,6 +8,8 @@ pub(super) mod contract;
 
 pub(super) use memory::IdentityState;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -20,6 +22,9 @@ pub struct UserRecord {
     pub name: UserName,
     /// When the user was made.
     pub creation_date: Timestamp,
+    /// What the user may do: the texts of policies by their names. Without any, nothing that a key's own policy does
+    /// not allow.
+    pub policies: BTreeMap<String, String>,
 }
 
 /// What can be read about users in a transaction.
