@@ -130,6 +130,12 @@ impl EmbeddedKms {
         &self.core.realm
     }
 
+    /// Whether the store answers.
+    pub fn check_health(&self) -> Result<(), KmsError> {
+        self.core.store.change_counter()?;
+        Ok(())
+    }
+
     /// Carries out what is due on keys that nobody touches: deletion after the waiting period, expiry of imported
     /// material, rotation. A daemon calls this now and then. It also wipes from memory what other processes have
     /// deleted from the store.
