@@ -1,0 +1,179 @@
+"""Round trips with boto3, and errors as the classes that programs catch."""
+
+import datetime
+
+import botocore.exceptions
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from support import ACCOUNT, REGION, Served, client
+
+CONTEXT = {"tenant": "blue", "Purpose": "backup"}
+
+
+class Keys(Served):
+    def test_create_and_describe(self):
+        made = self.kms.create_key(Description="for tests", Tags=[{"TagKey": "a", "TagValue": "b"}])["KeyMetadata"]
+        found = self.kms.describe_key(KeyId=made["KeyId"])["KeyMetadata"]
+        self.assertEqual(made, found)
+        self.assertEqual(found["Arn"], f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{found['KeyId']}")
+        self.assertEqual(found["AWSAccountId"], ACCOUNT)
+        self.assertEqual(found["KeySpec"], found["CustomerMasterKeySpec"])
+        self.assertIs(found["Enabled"], True)
+        self.assertIs(found["MultiRegion"], False)
+        age = datetime.datetime.now(datetime.timezone.utc) - found["CreationDate"]
+        self.assertLess(abs(age.total_seconds()), 60)
+
+    def test_states(self):
+        key = self.key()
+        self.kms.disable_key(KeyId=key)
+        with self.assertRaises(self.kms.exceptions.DisabledException) as caught:
+            self.kms.encrypt(KeyId=key, Plaintext=b"x")
+        self.assertEqual(caught.exception.response["Error"]["Message"], f"{key} is disabled.")
+        self.kms.enable_key(KeyId=key)
+        due = self.kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        self.assertEqual((due["KeyId"], due["KeyState"], due["PendingWindowInDays"]), (key, "PendingDeletion", 7))
+        with self.assertRaises(self.kms.exceptions.KMSInvalidStateException):
+            self.kms.enable_key(KeyId=key)
+        self.assertEqual(self.kms.cancel_key_deletion(KeyId=key)["KeyId"], key)
+        self.assertEqual(self.kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"], "Disabled")
+
+    def test_aliases(self):
+        key, other = self.key(), self.key()
+        self.kms.create_alias(AliasName="alias/round/trip", TargetKeyId=key)
+        with self.assertRaises(self.kms.exceptions.AlreadyExistsException):
+            self.kms.create_alias(AliasName="alias/round/trip", TargetKeyId=other)
+        self.assertEqual(self.kms.describe_key(KeyId="alias/round/trip")["KeyMetadata"]["Arn"], key)
+        self.kms.update_alias(AliasName="alias/round/trip", TargetKeyId=other)
+        [alias] = self.kms.list_aliases(KeyId=other)["Aliases"]
+        self.assertEqual(alias["AliasArn"], f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/round/trip")
+        self.kms.delete_alias(AliasName="alias/round/trip")
+        with self.assertRaises(self.kms.exceptions.NotFoundException):
+            self.kms.describe_key(KeyId="alias/round/trip")
+
+    def test_pagination(self):
+        keys = {self.key() for _ in range(7)}
+        pages = list(self.kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 3}))
+        self.assertGreater(len(pages), 2)
+        self.assertTrue(all(len(page["Keys"]) <= 3 for page in pages))
+        listed = [entry["KeyArn"] for page in pages for entry in page["Keys"]]
+        self.assertEqual(len(listed), len(set(listed)))
+        self.assertLessEqual(keys, set(listed))
+        with self.assertRaises(self.kms.exceptions.InvalidMarkerException):
+            self.kms.list_keys(Marker="nothing")
+
+    def test_rotation(self):
+        key = self.key()
+        old = self.kms.encrypt(KeyId=key, Plaintext=b"before")["CiphertextBlob"]
+        self.kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=180)
+        status = self.kms.get_key_rotation_status(KeyId=key)
+        self.assertTrue(status["KeyRotationEnabled"])
+        self.assertEqual(status["RotationPeriodInDays"], 180)
+        days = (status["NextRotationDate"] - datetime.datetime.now(datetime.timezone.utc)).days
+        self.assertIn(days, (179, 180))
+        self.kms.rotate_key_on_demand(KeyId=key)
+        [rotation] = self.kms.list_key_rotations(KeyId=key)["Rotations"]
+        self.assertEqual(rotation["RotationType"], "ON_DEMAND")
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=old)["Plaintext"], b"before")
+        self.kms.disable_key_rotation(KeyId=key)
+        self.assertFalse(self.kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"])
+
+
+class Encryption(Served):
+    def test_the_context_is_bound(self):
+        key = self.key()
+        made = self.kms.encrypt(KeyId=key, Plaintext=b"\x00secret\xff", EncryptionContext=CONTEXT)
+        turned = dict(reversed(CONTEXT.items()))
+        opened = self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=turned)
+        self.assertEqual((opened["Plaintext"], opened["KeyId"]), (b"\x00secret\xff", key))
+        for wrong in ({}, {"tenant": "blue"}, {**CONTEXT, "tenant": "Blue"}, {**CONTEXT, "more": ""}):
+            with self.assertRaises(self.kms.exceptions.InvalidCiphertextException) as caught:
+                self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=wrong)
+            self.assertEqual(caught.exception.response["Error"]["Message"], "")
+
+    def test_the_key_is_checked(self):
+        key, other = self.key(), self.key()
+        blob = self.kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=blob, KeyId=key)["Plaintext"], b"x")
+        with self.assertRaises(self.kms.exceptions.IncorrectKeyException):
+            self.kms.decrypt(CiphertextBlob=blob, KeyId=other)
+        with self.assertRaises(self.kms.exceptions.NotFoundException):
+            self.kms.decrypt(CiphertextBlob=blob, KeyId="alias/nobody")
+        flipped = bytes([*blob[:-1], blob[-1] ^ 1])
+        with self.assertRaises(self.kms.exceptions.InvalidCiphertextException):
+            self.kms.decrypt(CiphertextBlob=flipped)
+
+    def test_data_keys(self):
+        key = self.key()
+        for request, length in (({"KeySpec": "AES_256"}, 32), ({"KeySpec": "AES_128"}, 16), ({"NumberOfBytes": 57}, 57)):
+            made = self.kms.generate_data_key(KeyId=key, EncryptionContext=CONTEXT, **request)
+            self.assertEqual(len(made["Plaintext"]), length)
+            opened = self.kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT)
+            self.assertEqual(opened["Plaintext"], made["Plaintext"])
+        wrapped = self.kms.generate_data_key_without_plaintext(KeyId=key, KeySpec="AES_256")
+        self.assertNotIn("Plaintext", wrapped)
+        self.assertEqual(len(self.kms.decrypt(CiphertextBlob=wrapped["CiphertextBlob"])["Plaintext"]), 32)
+        self.assertEqual(len(self.kms.generate_random(NumberOfBytes=1024)["Plaintext"]), 1024)
+
+    def test_re_encrypt(self):
+        key, other = self.key(), self.key()
+        blob = self.kms.encrypt(KeyId=key, Plaintext=b"moved", EncryptionContext=CONTEXT)["CiphertextBlob"]
+        moved = self.kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=CONTEXT, DestinationKeyId=other)
+        self.assertEqual((moved["SourceKeyId"], moved["KeyId"]), (key, other))
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=moved["CiphertextBlob"])["Plaintext"], b"moved")
+
+    def test_dry_run(self):
+        with self.assertRaises(self.kms.exceptions.DryRunOperationException):
+            self.kms.encrypt(KeyId=self.key(), Plaintext=b"x", DryRun=True)
+
+
+class Import(Served):
+    def bring(self, key, material, **more):
+        parameters = self.kms.get_parameters_for_import(
+            KeyId=key, WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_3072"
+        )
+        public = serialization.load_der_public_key(parameters["PublicKey"])
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        return self.kms.import_key_material(
+            KeyId=key,
+            ImportToken=parameters["ImportToken"],
+            EncryptedKeyMaterial=public.encrypt(material, oaep),
+            **more,
+        )
+
+    def test_material_goes_and_comes_back(self):
+        key = self.key(Origin="EXTERNAL")
+        with self.assertRaises(self.kms.exceptions.KMSInvalidStateException):
+            self.kms.encrypt(KeyId=key, Plaintext=b"x")
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)
+        self.bring(key, b"m" * 32, ValidTo=until, ExpirationModel="KEY_MATERIAL_EXPIRES")
+        found = self.kms.describe_key(KeyId=key)["KeyMetadata"]
+        self.assertEqual(found["ExpirationModel"], "KEY_MATERIAL_EXPIRES")
+        self.assertLess(abs((found["ValidTo"] - until).total_seconds()), 1)
+        blob = self.kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+        self.kms.delete_imported_key_material(KeyId=key)
+        with self.assertRaises(self.kms.exceptions.KMSInvalidStateException):
+            self.kms.decrypt(CiphertextBlob=blob)
+        with self.assertRaises(self.kms.exceptions.IncorrectKeyMaterialException):
+            self.bring(key, b"n" * 32, ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE")
+        self.bring(key, b"m" * 32, ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE")
+        self.assertEqual(self.kms.decrypt(CiphertextBlob=blob)["Plaintext"], b"x")
+
+
+class Callers(Served):
+    def test_identity(self):
+        sts = client("sts", self.server.endpoint, self.keystore.admin)
+        self.addCleanup(sts.close)
+        found = sts.get_caller_identity()
+        self.assertEqual((found["Account"], found["Arn"]), (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:user/admin"))
+
+    def refused(self, key, **more):
+        kms = client("kms", self.server.endpoint, {**self.keystore.admin, **key}, **more)
+        self.addCleanup(kms.close)
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            kms.list_keys()
+        return caught.exception.response["Error"]["Code"]
+
+    def test_strangers(self):
+        self.assertEqual(self.refused({"AccessKeyId": "AKIAAAAAAAAAAAAAAAAA"}), "UnrecognizedClientException")
+        self.assertEqual(self.refused({"SecretAccessKey": "x" * 40}), "InvalidSignatureException")
+        self.assertEqual(self.refused({}, aws_session_token="token"), "UnrecognizedClientException")
