@@ -18,3 +18,4 @@ mod rotation;
 mod states;
 mod tamper;
 mod vectors;
+mod wire;
