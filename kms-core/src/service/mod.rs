@@ -10,6 +10,7 @@ mod due;
 mod explain;
 mod grant_set;
 mod grants;
+mod identities;
 mod import;
 mod keys;
 mod managed;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
+pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
 use crate::client::KeyService;
@@ -57,6 +59,7 @@ struct Core {
     realm: Realm,
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
+    credentials: identities::CredentialCache,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -97,10 +100,20 @@ impl Builder {
     /// The service.
     pub fn build(self) -> EmbeddedKms {
         let Self { store, custody, import_tokens, grant_tokens, clock, realm } = self;
-        let cache = cache::KeyCache::default();
+        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
         EmbeddedKms {
-            core: Core { store, custody, import_tokens, grant_tokens, clock, realm, policies, cache },
+            core: Core {
+                store,
+                custody,
+                import_tokens,
+                grant_tokens,
+                clock,
+                realm,
+                policies,
+                cache,
+                credentials,
+            },
         }
     }
 }

@@ -52,6 +52,8 @@ impl Dice {
 const PRINCIPALS: &[&str] = &[
     "*",
     "arn:aws:iam::000000000000:root",
+    "arn:aws:iam::444455556666:root",
+    "arn:aws:iam::000000000000:root",
     "000000000000",
     "arn:aws:iam::000000000000:user/ann",
     "arn:aws:iam::000000000000:user/bob",
@@ -62,6 +64,8 @@ const PRINCIPALS: &[&str] = &[
 ];
 const ACTIONS: &[&str] = &[
     "*",
+    "*",
+    "kms:*",
     "kms:*",
     "kms:Decrypt",
     "kms:decrypt",
@@ -181,7 +185,7 @@ fn condition(dice: &mut Dice) -> Value {
 
 fn statement(dice: &mut Dice, key: bool) -> Value {
     let mut members = serde_json::Map::new();
-    members.insert("Effect".into(), json!(if dice.one_in(3) { "Deny" } else { "Allow" }));
+    members.insert("Effect".into(), json!(if dice.one_in(5) { "Deny" } else { "Allow" }));
     let action = if dice.one_in(5) { "NotAction" } else { "Action" };
     members.insert(action.into(), dice.some(ACTIONS));
     let resources =
@@ -206,7 +210,7 @@ fn statement(dice: &mut Dice, key: bool) -> Value {
 }
 
 fn policy(dice: &mut Dice, key: bool) -> Value {
-    let count = dice.below(4);
+    let count = dice.below(6);
     let statements: Vec<_> = (0..count).map(|_| statement(dice, key)).collect();
     json!({ "Version": dice.pick(&["2012-10-17", "2012-10-17", "2008-10-17"]), "Statement": statements })
 }
