@@ -7,6 +7,7 @@ use super::access::Purpose;
 use crate::blob::{self, BlobHeader};
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::{ConditionKey, Value};
 use crate::store::KeyRecord;
 
 /// The longest plaintext of `Encrypt`.
@@ -27,6 +28,8 @@ struct Presented<'a> {
     algorithm: Option<EncryptionAlgorithm>,
     action: Action,
     grant_tokens: &'a [String],
+    /// Of a re-encryption, whether it stays under its key.
+    on_same_key: Option<bool>,
     dry_run: bool,
 }
 
@@ -38,7 +41,9 @@ impl Core {
     ) -> Result<EncryptResponse, KmsError> {
         check_plaintext(&request.plaintext)?;
         let context = &request.encryption_context;
-        let purpose = Purpose::cryptographic(Action::Encrypt, context, &request.grant_tokens);
+        let particulars = [algorithm_particular(request.encryption_algorithm)];
+        let purpose =
+            Purpose::cryptographic(Action::Encrypt, context, &request.grant_tokens).with(&particulars);
         let record = self.key_for_encryption(caller, &request.key_id, &purpose, "Encrypt")?;
         check_algorithm(&record, request.encryption_algorithm)?;
         if request.dry_run {
@@ -66,6 +71,7 @@ impl Core {
                 algorithm: request.encryption_algorithm,
                 action: Action::Decrypt,
                 grant_tokens: &request.grant_tokens,
+                on_same_key: None,
                 dry_run: request.dry_run,
             },
         )?;
@@ -83,7 +89,14 @@ impl Core {
         request: &ReEncryptRequest,
     ) -> Result<ReEncryptResponse, KmsError> {
         let context = &request.destination_encryption_context;
-        let purpose = Purpose::cryptographic(Action::ReEncryptTo, context, &request.grant_tokens);
+        let source = blob::parse(request.ciphertext_blob.as_bytes()).ok().map(|(header, _)| header.key_id);
+        let on_same_key = source == Some(self.resolve(caller, &request.destination_key_id)?);
+        let particulars = [
+            algorithm_particular(request.destination_encryption_algorithm),
+            (ConditionKey::ReEncryptOnSameKey, Value::Bool(on_same_key)),
+        ];
+        let purpose =
+            Purpose::cryptographic(Action::ReEncryptTo, context, &request.grant_tokens).with(&particulars);
         let destination =
             self.key_for_encryption(caller, &request.destination_key_id, &purpose, "ReEncrypt")?;
         check_algorithm(&destination, request.destination_encryption_algorithm)?;
@@ -96,6 +109,7 @@ impl Core {
                 algorithm: request.source_encryption_algorithm,
                 action: Action::ReEncryptFrom,
                 grant_tokens: &request.grant_tokens,
+                on_same_key: Some(on_same_key),
                 dry_run: request.dry_run,
             },
         )?;
@@ -195,7 +209,11 @@ impl Core {
         presented: &Presented<'_>,
         header: &BlobHeader,
     ) -> Result<Arc<KeyRecord>, KmsError> {
-        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens);
+        let algorithm = algorithm_particular(presented.algorithm);
+        let same = presented.on_same_key.map(|same| (ConditionKey::ReEncryptOnSameKey, Value::Bool(same)));
+        let particulars: Vec<_> = std::iter::once(algorithm).chain(same).collect();
+        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens)
+            .with(&particulars);
         let found = self.use_resolved(caller, &header.key_id, &purpose, presented.key_id);
         let record = match (found, presented.key_id) {
             (Err(KmsError::NotFound(_) | KmsError::AccessDenied(_)), None) => {
@@ -208,6 +226,12 @@ impl Core {
         check_algorithm(&record, presented.algorithm)?;
         Ok(record)
     }
+}
+
+/// What conditions see of the encryption algorithm, in all operations that have one.
+pub(super) fn algorithm_particular(algorithm: Option<EncryptionAlgorithm>) -> (ConditionKey, Value<'static>) {
+    let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+    (ConditionKey::EncryptionAlgorithm, algorithm.as_str().into())
 }
 
 fn check_plaintext(plaintext: &Plaintext) -> Result<(), KmsError> {

@@ -13,6 +13,7 @@ mod import;
 mod keystore;
 mod lists;
 mod model;
+mod oracle;
 mod processes;
 mod rotation;
 mod states;
