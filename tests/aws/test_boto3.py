@@ -1,6 +1,7 @@
 """Round trips with boto3, and errors as the classes that programs catch."""
 
 import datetime
+import json
 
 import botocore.exceptions
 from cryptography.hazmat.primitives import hashes, serialization
@@ -177,3 +178,77 @@ class Callers(Served):
         self.assertEqual(self.refused({"AccessKeyId": "AKIAAAAAAAAAAAAAAAAA"}), "UnrecognizedClientException")
         self.assertEqual(self.refused({"SecretAccessKey": "x" * 40}), "InvalidSignatureException")
         self.assertEqual(self.refused({}, aws_session_token="token"), "UnrecognizedClientException")
+
+
+class Authorization(Served):
+    def as_user(self, name):
+        kms = client("kms", self.server.endpoint, self.keystore.user(name))
+        self.addCleanup(kms.close)
+        return kms
+
+    def put_policy(self, user, statement):
+        path = self.keystore.path(f"{user}.json")
+        with open(path, "w", encoding="ascii") as file:
+            json.dump({"Version": "2012-10-17", "Statement": [statement]}, file)
+        self.keystore.run("kms", "user", "put-policy", user, "--policy-name", "p", "--policy-file", path)
+
+    def refused(self, call, **request):
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            call(**request)
+        self.assertEqual(caught.exception.response["Error"]["Code"], "AccessDeniedException")
+
+    def test_a_user_may_do_what_its_policies_allow(self):
+        key, other = self.key(), self.key()
+        alice = self.as_user("alice")
+        self.refused(alice.encrypt, KeyId=key, Plaintext=b"x")
+        self.put_policy("alice", {"Effect": "Allow", "Action": "kms:Encrypt", "Resource": key})
+        blob = alice.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+        self.refused(alice.encrypt, KeyId=other, Plaintext=b"x")
+        self.refused(alice.decrypt, CiphertextBlob=blob)
+        self.keystore.run("kms", "user", "delete-policy", "alice", "--policy-name", "p")
+        self.refused(alice.encrypt, KeyId=key, Plaintext=b"x")
+
+    def test_a_key_policy_decides(self):
+        key = self.key()
+        bob = self.as_user("bob")
+        policy = json.loads(self.kms.get_key_policy(KeyId=key)["Policy"])
+        arn = f"arn:aws:iam::{ACCOUNT}:user/bob"
+        address = {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
+        statement = {"Effect": "Allow", "Principal": {"AWS": arn}, "Action": "kms:GenerateDataKey*", "Resource": "*"}
+        policy["Statement"].append({**statement, "Condition": address})
+        self.kms.put_key_policy(KeyId=key, Policy=json.dumps(policy))
+        self.assertEqual(len(bob.generate_data_key(KeyId=key, KeySpec="AES_256")["Plaintext"]), 32)
+        self.refused(bob.encrypt, KeyId=key, Plaintext=b"x")
+        self.assertEqual(self.kms.list_key_policies(KeyId=key)["PolicyNames"], ["default"])
+        with self.assertRaises(self.kms.exceptions.MalformedPolicyDocumentException):
+            self.kms.put_key_policy(KeyId=key, Policy="{}")
+
+    def test_grants(self):
+        key = self.key()
+        carol = self.as_user("carol")
+        arn = f"arn:aws:iam::{ACCOUNT}:user/carol"
+        constraints = {"EncryptionContextSubset": {"tenant": "blue"}}
+        operations = ["Encrypt", "Decrypt", "RetireGrant"]
+        grant = {"KeyId": key, "GranteePrincipal": arn, "Operations": operations, "Constraints": constraints}
+        made = self.kms.create_grant(**grant, Name="named")
+        self.assertEqual(self.kms.create_grant(**grant, Name="named")["GrantId"], made["GrantId"])
+        blob = carol.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext=CONTEXT)["CiphertextBlob"]
+        self.assertEqual(carol.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"], b"x")
+        self.refused(carol.encrypt, KeyId=key, Plaintext=b"x")
+        [listed] = self.kms.list_grants(KeyId=key)["Grants"]
+        self.assertEqual((listed["GrantId"], listed["Name"], listed["KeyId"]), (made["GrantId"], "named", key))
+        self.assertEqual((listed["GranteePrincipal"], listed["Constraints"]), (arn, constraints))
+        self.assertEqual(sorted(listed["Operations"]), sorted(operations))
+        self.kms.revoke_grant(KeyId=key, GrantId=made["GrantId"])
+        self.refused(carol.encrypt, KeyId=key, Plaintext=b"x", EncryptionContext=CONTEXT)
+        self.assertEqual(self.kms.list_grants(KeyId=key)["Grants"], [])
+
+    def test_tags(self):
+        key = self.key(Tags=[{"TagKey": "a", "TagValue": "1"}])
+        self.kms.tag_resource(KeyId=key, Tags=[{"TagKey": "b", "TagValue": "2"}, {"TagKey": "a", "TagValue": "3"}])
+        tags = self.kms.list_resource_tags(KeyId=key)["Tags"]
+        self.assertEqual(tags, [{"TagKey": "a", "TagValue": "3"}, {"TagKey": "b", "TagValue": "2"}])
+        self.kms.untag_resource(KeyId=key, TagKeys=["a"])
+        self.assertEqual(len(self.kms.list_resource_tags(KeyId=key)["Tags"]), 1)
+        with self.assertRaises(self.kms.exceptions.TagException):
+            self.kms.tag_resource(KeyId=key, Tags=[{"TagKey": "aws:x", "TagValue": ""}])

@@ -29,6 +29,8 @@ def plain(shape):
     if kind == "string":
         if shape.enum:
             return shape.enum[0]
+        if shape.name == "ServicePrincipalType":
+            return "a.b.c"
         return "a" * max(meta.get("min", 1), 1)
     if kind == "blob":
         return base64.b64encode(b"a" * max(meta.get("min", 1), 1)).decode()
@@ -157,4 +159,5 @@ class Constraints(Served):
                     status, code, message = self.call(operation, whole)
                     self.assertIn(status, (200, 400), message)
                     self.assertIn(code, {None, *COMMON, *errors}, message)
-                    self.assertNotIn("validation error", message or "")
+                    # The service may ask for more than the model does, but not for another value of this member.
+                    self.assertNotIn(f"at '{lower(name or '?')}'", message or "")
