@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
 const KMS_LAYERS: &[&[&str]] = &[
     &["model+error+policy"],
     &["blob", "seal", "client"],
-    &["store", "custody", "import"],
+    &["store", "custody", "import", "wire"],
     &["service"],
     &["keystore"],
     &["lib"],

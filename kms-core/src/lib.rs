@@ -35,6 +35,7 @@
 //! - [`keystore`]: the directory of an embedded service: root key, database, permissions.
 //! - [`service`]: the operations. Resolve what the caller typed, load the key, carry out what is due on it, authorize,
 //!   check its state against one table, act in one transaction.
+//! - [`wire`]: the API as JSON, for whoever serves a [`client::KeyService`] over a network.
 //! - [`client`]: the trait [`client::KeyService`].
 //! - [`import`]: wrapping of key material on its way into the service.
 //! - [`custody`]: who holds key material, behind the trait [`custody::KeyCustody`].
@@ -63,5 +64,6 @@ pub mod policy;
 pub mod seal;
 pub mod service;
 pub mod store;
+pub mod wire;
 
 pub use error::KmsError;

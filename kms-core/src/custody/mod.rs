@@ -163,12 +163,7 @@ pub trait OpenMaterial: Send + Sync {
     }
 
     /// Whether a message authentication code is that of the message, found out in constant time.
-    fn verify_mac(
-        &self,
-        algorithm: MacAlgorithm,
-        message: &[u8],
-        mac: &[u8],
-    ) -> Result<bool, CustodyError> {
+    fn verify_mac(&self, algorithm: MacAlgorithm, message: &[u8], mac: &[u8]) -> Result<bool, CustodyError> {
         let _ = (algorithm, message, mac);
         Err(CustodyError::Unsupported("message authentication"))
     }

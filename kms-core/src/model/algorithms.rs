@@ -263,16 +263,13 @@ pub struct Algorithms {
 impl Algorithms {
     /// The algorithms of a key.
     pub const fn of(spec: KeySpec, usage: KeyUsage) -> Self {
-        let none =
-            Self { encryption: &[], signing: &[], mac: &[], key_agreement: &[], encapsulation: &[] };
+        let none = Self { encryption: &[], signing: &[], mac: &[], key_agreement: &[], encapsulation: &[] };
         match usage {
             KeyUsage::EncryptDecrypt => Self { encryption: spec.encryption_algorithms(), ..none },
             KeyUsage::SignVerify => Self { signing: spec.signing_algorithms(), ..none },
             KeyUsage::GenerateVerifyMac => Self { mac: spec.mac_algorithms(), ..none },
             KeyUsage::KeyAgreement => Self { key_agreement: KeyAgreementAlgorithm::ALL, ..none },
-            KeyUsage::EncapsulateDecapsulate => {
-                Self { encapsulation: EncapsulationAlgorithm::ALL, ..none }
-            }
+            KeyUsage::EncapsulateDecapsulate => Self { encapsulation: EncapsulationAlgorithm::ALL, ..none },
         }
     }
 }

@@ -24,6 +24,12 @@ macro_rules! api_enum {
                     $(Self::$variant => $text,)+
                 }
             }
+
+            /// The names of all values.
+            #[allow(dead_code, reason = "only the names that a request can hold are listed in shapes")]
+            pub(crate) fn names() -> Vec<&'static str> {
+                Self::ALL.iter().map(|value| value.as_str()).collect()
+            }
         }
 
         impl std::fmt::Display for $name {
@@ -37,11 +43,10 @@ macro_rules! api_enum {
 
             fn from_str(text: &str) -> Result<Self, KmsError> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
-                    let names: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
                     KmsError::constraint(
                         Some(text),
                         $member,
-                        format_args!("satisfy enum value set: [{}]", names.join(", ")),
+                        format_args!("satisfy enum value set: [{}]", Self::names().join(", ")),
                     )
                 })
             }
@@ -383,6 +388,8 @@ api_enum! {
         GenerateDataKeyPairWithoutPlaintext = "kms:GenerateDataKeyPairWithoutPlaintext",
         /// The permission `kms:GenerateMac`.
         GenerateMac = "kms:GenerateMac",
+        /// The permission `kms:GetKeyLastUsage`.
+        GetKeyLastUsage = "kms:GetKeyLastUsage",
         /// The permission `kms:GetKeyPolicy`.
         GetKeyPolicy = "kms:GetKeyPolicy",
         /// The permission `kms:GetPublicKey`.
@@ -493,6 +500,16 @@ impl GrantOperation {
     /// The operation that stands for a permission, if grants can give it.
     pub fn of(action: Action) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.action() == action)
+    }
+}
+
+impl Action {
+    /// The operation that asks for this permission, as refusals name it.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::ReEncryptFrom | Self::ReEncryptTo => "ReEncrypt",
+            other => other.as_str().trim_start_matches("kms:"),
+        }
     }
 }
 

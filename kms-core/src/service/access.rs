@@ -42,6 +42,11 @@ impl<'a> Purpose<'a> {
             grant_tokens,
         }
     }
+
+    /// A cryptographic operation that authenticates no context.
+    pub(super) fn without_context(action: Action, grant_tokens: &'a [String]) -> Self {
+        Self { action, class: OperationClass::Cryptographic, encryption_context: None, grant_tokens }
+    }
 }
 
 impl Core {
@@ -159,7 +164,8 @@ impl Core {
                 ))
             })
         })?;
-        let material = self.custody.of(record.origin)?.open(&key_id, record.key_spec, material_id, &handle)?;
+        let material =
+            self.custody.of(record.origin)?.open(&key_id, record.key_spec, material_id, &handle)?;
         self.cache.keep_material(counter, key_id, *material_id, &material);
         Ok(material)
     }

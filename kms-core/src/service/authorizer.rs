@@ -113,7 +113,9 @@ fn managed_key_allows(key: &KeyRecord, request: &AuthorizationRequest<'_>) -> bo
         | Action::ReEncryptFrom
         | Action::ReEncryptTo
         | Action::GenerateDataKey
-        | Action::GenerateDataKeyWithoutPlaintext => {
+        | Action::GenerateDataKeyWithoutPlaintext
+        | Action::GenerateDataKeyPair
+        | Action::GenerateDataKeyPairWithoutPlaintext => {
             request.caller.via_service.is_some() && request.caller.via_service == key.managing_service
         }
         _ => false,

@@ -42,8 +42,7 @@ impl Core {
         let len = data_key_len(request)?;
         let context = &request.encryption_context;
         let purpose = Purpose::cryptographic(action, context, &request.grant_tokens);
-        let operation = action.as_str().trim_start_matches("kms:");
-        let record = self.key_for_encryption(caller, &request.key_id, &purpose, operation)?;
+        let record = self.key_for_data_keys(caller, &request.key_id, &purpose)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
         }

@@ -30,7 +30,8 @@ impl Core {
     /// Carries out everything that is due on any key.
     pub(super) fn run_due(&self) -> Result<DueReport, KmsError> {
         // Also wipes what is cached of keys that another process has changed.
-        self.sync_cache()?;
+        let counter = self.sync_cache()?;
+        self.credentials.sync(counter);
         let (settled, failed) = self.sweep()?;
         let scrubbed = self.store.scrub()?;
         Ok(DueReport { settled, failed, scrubbed })

@@ -1,23 +1,29 @@
 //! The service in this process.
 
 mod access;
+mod agreement;
 mod aliases;
 mod authorizer;
 mod cache;
 mod crypto;
+mod data_key_pairs;
 mod data_keys;
 mod due;
+mod identities;
 mod import;
 mod keys;
+mod macs;
 mod managed;
 mod paging;
 mod rotation;
+mod signatures;
 mod states;
 
 use std::sync::Arc;
 
 pub use authorizer::{AuthorizationRequest, Authorizer, Decision, DefaultPolicy, Resource};
 pub use due::DueReport;
+pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
 use crate::client::KeyService;
@@ -50,6 +56,7 @@ struct Core {
     realm: Realm,
     authorizer: Arc<dyn Authorizer>,
     cache: cache::KeyCache,
+    credentials: identities::CredentialCache,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -96,8 +103,10 @@ impl Builder {
     /// The service.
     pub fn build(self) -> EmbeddedKms {
         let Self { store, custody, import_tokens, clock, realm, authorizer } = self;
-        let cache = cache::KeyCache::default();
-        EmbeddedKms { core: Core { store, custody, import_tokens, clock, realm, authorizer, cache } }
+        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
+        EmbeddedKms {
+            core: Core { store, custody, import_tokens, clock, realm, authorizer, cache, credentials },
+        }
     }
 }
 
@@ -165,6 +174,17 @@ delegate! {
     generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
         -> GenerateDataKeyWithoutPlaintextResponse;
     generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+    generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+        -> GenerateDataKeyPairWithoutPlaintextResponse;
+    get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+    sign(SignRequest) -> SignResponse;
+    verify(VerifyRequest) -> VerifyResponse;
+    generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+    verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+    derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+    encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+    decapsulate(DecapsulateRequest) -> DecapsulateResponse;
     enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
     disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
     get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;

@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
 use crate::model::{
     AccountId, GrantConstraints, GrantOperation, KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin,
@@ -10,7 +11,7 @@ use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
 
 /// A store with what keeps it alive.
-type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
+pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
 
 fn memory() -> Fixture {
     (Box::new(MemoryStore::new()), None)
@@ -236,6 +237,8 @@ contract! {
     erasing_a_key_takes_everything_of_it,
     due_keys_come_longest_overdue_first,
     an_alias_needs_its_key,
+    users_and_access_keys_round_trip,
+    an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::identities::IdentityState;
 use super::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, StoreError, WriteTx,
     WriteWork,
@@ -24,6 +25,7 @@ struct State {
     keys: BTreeMap<KeyId, KeyRecord>,
     handles: BTreeMap<(KeyId, MaterialId), Vec<u8>>,
     aliases: BTreeMap<AliasName, AliasRecord>,
+    identities: IdentityState,
     grants: BTreeMap<GrantId, GrantRecord>,
 }
 
@@ -63,11 +65,16 @@ impl MetadataStore for MemoryStore {
     }
 }
 
-struct MemoryTx {
+pub(super) struct MemoryTx {
     state: RefCell<State>,
 }
 
 impl MemoryTx {
+    /// Runs `work` on users and access keys.
+    pub(super) fn identities<T>(&self, work: impl FnOnce(&mut IdentityState) -> T) -> T {
+        work(&mut self.state.borrow_mut().identities)
+    }
+
     fn require_key(&self, key_id: &KeyId) -> Result<(), StoreError> {
         match self.state.borrow().keys.contains_key(key_id) {
             true => Ok(()),

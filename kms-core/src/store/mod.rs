@@ -6,11 +6,13 @@
 
 mod codec;
 mod grants;
+mod identities;
 mod memory;
 mod record;
 mod sqlite;
 
 pub use codec::RecordCodec;
+pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
 pub use record::{
     AliasRecord, GrantRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule,
@@ -69,7 +71,7 @@ pub enum GrantFilter<'a> {
 }
 
 /// What can be read in a transaction.
-pub trait ReadTx {
+pub trait ReadTx: ReadIdentities {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
@@ -114,7 +116,7 @@ pub trait ReadTx {
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
-pub trait WriteTx: ReadTx {
+pub trait WriteTx: ReadTx + WriteIdentities {
     /// Writes the record of a key, new or not.
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
 

@@ -11,6 +11,7 @@ mod faults;
 mod fixture;
 mod import;
 mod keystore;
+mod kinds;
 mod lists;
 mod model;
 mod processes;

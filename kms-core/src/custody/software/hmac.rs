@@ -34,12 +34,7 @@ impl OpenMaterial for HmacMaterial {
         Ok(hmac::sign(&self.key, message).as_ref().to_vec())
     }
 
-    fn verify_mac(
-        &self,
-        algorithm: MacAlgorithm,
-        message: &[u8],
-        mac: &[u8],
-    ) -> Result<bool, CustodyError> {
+    fn verify_mac(&self, algorithm: MacAlgorithm, message: &[u8], mac: &[u8]) -> Result<bool, CustodyError> {
         let expected = self.generate_mac(algorithm, message)?;
         Ok(constant_time::verify_slices_are_equal(&expected, mac).is_ok())
     }

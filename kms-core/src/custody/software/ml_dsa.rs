@@ -6,9 +6,7 @@ use aws_lc_rs::signature::{
     PqdsaKeyPair, PqdsaSigningAlgorithm, PqdsaVerificationAlgorithm, UnparsedPublicKey,
 };
 use getrandom::SysRng;
-use ml_dsa::{
-    B32, ExpandedSigningKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams, Signature, VerifyingKey,
-};
+use ml_dsa::{B32, ExpandedSigningKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams, Signature, VerifyingKey};
 use zeroize::Zeroizing;
 
 use super::key_pair::KeyPair;
@@ -19,14 +17,19 @@ use crate::seal::fill_random;
 
 const SEED_LEN: usize = 32;
 
+/// Signs a representative with the key of a seed.
+type SignMu = fn(&[u8; SEED_LEN], &[u8]) -> Result<Vec<u8>, CustodyError>;
+/// Whether a signature is one of a representative, by the holder of a public key.
+type VerifyMu = fn(&[u8], &[u8], &[u8]) -> bool;
+
 /// What a parameter set has.
 struct Parameters {
     spec: KeySpec,
     oid: Oid,
     signing: &'static PqdsaSigningAlgorithm,
     verification: &'static PqdsaVerificationAlgorithm,
-    sign_mu: fn(&[u8; SEED_LEN], &[u8]) -> Result<Vec<u8>, CustodyError>,
-    verify_mu: fn(&[u8], &[u8], &[u8]) -> bool,
+    sign_mu: SignMu,
+    verify_mu: VerifyMu,
 }
 
 const PARAMETERS: [Parameters; 3] = [
@@ -91,7 +94,8 @@ impl MlDsaPair {
     }
 
     pub(super) fn from_pkcs8(spec: KeySpec, pkcs8: &[u8]) -> Result<Self, CustodyError> {
-        let refused = || CustodyError::MaterialInvalid("an ML-DSA private key of this key spec with its seed");
+        let refused =
+            || CustodyError::MaterialInvalid("an ML-DSA private key of this key spec with its seed");
         let parameters = parameters(spec)?;
         // The library checks that an expanded key belongs to the seed, and writes the seed alone.
         let pair = PqdsaKeyPair::from_pkcs8(parameters.signing, pkcs8).map_err(|_| refused())?;
@@ -104,7 +108,8 @@ impl MlDsaPair {
         parameters: &'static Parameters,
         seed: Zeroizing<[u8; SEED_LEN]>,
     ) -> Result<Self, CustodyError> {
-        let pair = PqdsaKeyPair::from_seed(parameters.signing, &seed[..]).map_err(|_| CustodyError::Internal)?;
+        let pair =
+            PqdsaKeyPair::from_seed(parameters.signing, &seed[..]).map_err(|_| CustodyError::Internal)?;
         let der: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| CustodyError::Internal)?;
         let public_key = der.as_ref().to_vec();
         Ok(Self { parameters, seed, pair, public_key })

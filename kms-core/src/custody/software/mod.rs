@@ -53,11 +53,7 @@ impl SoftwareCustody {
         self.seal(key_id, secret_id(key_id, secret), secret)
     }
 
-    fn take_pair(
-        &self,
-        key_id: &KeyId,
-        pair: &dyn key_pair::KeyPair,
-    ) -> Result<NewMaterial, CustodyError> {
+    fn take_pair(&self, key_id: &KeyId, pair: &dyn key_pair::KeyPair) -> Result<NewMaterial, CustodyError> {
         self.seal(key_id, pair_id(key_id, &pair.public_key()?), &pair.to_pkcs8()?)
     }
 }
@@ -142,9 +138,7 @@ impl KeyCustody for SoftwareCustody {
             return Err(corrupt());
         }
         Ok(match spec.material_kind() {
-            MaterialKind::Symmetric => {
-                Arc::new(SymmetricMaterial::new(key_id, &bytes).ok_or_else(corrupt)?)
-            }
+            MaterialKind::Symmetric => Arc::new(SymmetricMaterial::new(key_id, &bytes).ok_or_else(corrupt)?),
             MaterialKind::Hmac { .. } => Arc::new(HmacMaterial::new(spec, &bytes).ok_or_else(corrupt)?),
             MaterialKind::KeyPair => key_pair::open(spec, &bytes).map_err(|_| corrupt())?,
         })

@@ -46,16 +46,22 @@ pub(super) fn decode_private<const LEN: usize>(oid: &Oid, der: &[u8]) -> Option<
     seed.try_into().ok().map(Zeroizing::new)
 }
 
+/// A length of two bytes.
+#[allow(clippy::big_endian_bytes, reason = "DER counts in big endian")]
+fn long_len(len: u16) -> [u8; 2] {
+    len.to_be_bytes()
+}
+
 /// A `SubjectPublicKeyInfo` that holds a key of 256 bytes or more.
 pub(super) fn encode_public(oid: &Oid, key: &[u8]) -> Option<Vec<u8>> {
     let bits = u16::try_from(key.len() + 1).ok().filter(|len| *len > 255)?;
     let all = bits.checked_add(4 + u16::from(ALGORITHM_LEN))?;
     let mut out = Vec::with_capacity(key.len() + 22);
     out.extend_from_slice(&[0x30, 0x82]);
-    out.extend_from_slice(&all.to_be_bytes());
+    out.extend_from_slice(&long_len(all));
     out.extend_from_slice(&algorithm(oid));
     out.extend_from_slice(&[0x03, 0x82]);
-    out.extend_from_slice(&bits.to_be_bytes());
+    out.extend_from_slice(&long_len(bits));
     out.push(0);
     out.extend_from_slice(key);
     Some(out)

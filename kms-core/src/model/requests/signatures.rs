@@ -56,11 +56,7 @@ pub struct SignRequest {
 
 impl SignRequest {
     /// Signs `message` itself with `key_id`.
-    pub fn new(
-        key_id: impl Into<KeyRef>,
-        message: Plaintext,
-        signing_algorithm: SigningAlgorithm,
-    ) -> Self {
+    pub fn new(key_id: impl Into<KeyRef>, message: Plaintext, signing_algorithm: SigningAlgorithm) -> Self {
         Self {
             key_id: key_id.into(),
             message,
