@@ -145,6 +145,17 @@ impl KeyService for TestService {
         get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
         import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
         delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+        get_key_policy(GetKeyPolicyRequest) -> GetKeyPolicyResponse;
+        put_key_policy(PutKeyPolicyRequest) -> PutKeyPolicyResponse;
+        list_key_policies(ListKeyPoliciesRequest) -> ListKeyPoliciesResponse;
+        create_grant(CreateGrantRequest) -> CreateGrantResponse;
+        list_grants(ListGrantsRequest) -> ListGrantsResponse;
+        list_retirable_grants(ListRetirableGrantsRequest) -> ListRetirableGrantsResponse;
+        retire_grant(RetireGrantRequest) -> RetireGrantResponse;
+        revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse;
+        tag_resource(TagResourceRequest) -> TagResourceResponse;
+        untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+        list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
     }
 
     fn decrypt(&self, caller: &Caller, request: &DecryptRequest) -> Result<DecryptResponse, KmsError> {

@@ -113,4 +113,26 @@ key_service! {
     import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
     /// Deletes imported key material.
     delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+    /// Returns the policy of a key.
+    get_key_policy(GetKeyPolicyRequest) -> GetKeyPolicyResponse;
+    /// Replaces the policy of a key.
+    put_key_policy(PutKeyPolicyRequest) -> PutKeyPolicyResponse;
+    /// Lists the names of the policies of a key.
+    list_key_policies(ListKeyPoliciesRequest) -> ListKeyPoliciesResponse;
+    /// Lets a principal use a key.
+    create_grant(CreateGrantRequest) -> CreateGrantResponse;
+    /// Lists the grants of a key.
+    list_grants(ListGrantsRequest) -> ListGrantsResponse;
+    /// Lists the grants that a principal may retire.
+    list_retirable_grants(ListRetirableGrantsRequest) -> ListRetirableGrantsResponse;
+    /// Ends a grant that has done its work.
+    retire_grant(RetireGrantRequest) -> RetireGrantResponse;
+    /// Takes a grant away.
+    revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse;
+    /// Adds tags to a key, or changes their values.
+    tag_resource(TagResourceRequest) -> TagResourceResponse;
+    /// Removes tags from a key.
+    untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+    /// Lists the tags of a key.
+    list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
 }

@@ -168,19 +168,19 @@ impl KeyPolicy {
     }
 
     /// What the AWS managed key of a service has: it is used only through its service, and everybody in the account
-    /// may look at it. `None` for a name that cannot be a service.
-    pub fn managed(service: &str, region: &Region, account: &AccountId) -> Option<Self> {
+    /// may look at it. A name that cannot be a service gets a policy that allows nothing.
+    pub fn managed(service: &str, region: &Region, account: &AccountId) -> Self {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if service.is_empty() || !service.bytes().all(legal) {
-            return None;
-        }
-        let text = include_str!("managed_key_policy.json")
-            .trim_end()
+        let text = match service.bytes().all(legal) {
+            true => include_str!("managed_key_policy.json").trim_end(),
+            false => r#"{"Version": "2012-10-17", "Statement": []}"#,
+        };
+        let text = text
             .replace("ACCOUNT", account.as_str())
             .replace("SERVICE_NAME", &service.to_uppercase())
             .replace("SERVICE", service)
             .replace("REGION", region.as_str());
-        Self::parse(&text).ok()
+        Self::parse(&text).expect("the policy of a managed key is valid for every service")
     }
 
     /// The text, as it was written.

@@ -18,7 +18,7 @@ pub enum PolicyPrincipal {
 
 impl PolicyPrincipal {
     /// The form under `AWS`: `*`, an account id, or the ARN of an account, a user, a role or a session.
-    pub(super) fn parse_aws(text: &str) -> Result<Self, PolicyError> {
+    pub fn parse_aws(text: &str) -> Result<Self, PolicyError> {
         if text == "*" {
             return Ok(Self::Everyone);
         }
@@ -39,7 +39,7 @@ impl PolicyPrincipal {
     }
 
     /// The form under `Service`: the DNS name of a service.
-    pub(super) fn parse_service(text: &str) -> Result<Self, PolicyError> {
+    pub fn parse_service(text: &str) -> Result<Self, PolicyError> {
         let principal = Principal::from_arn(text);
         if principal.is_service() { Ok(Self::Service(principal)) } else { Err(invalid()) }
     }

@@ -222,7 +222,7 @@ proptest! {
     /// Any one byte of a good policy changed: no panic, and what still parses evaluates.
     #[test]
     fn damaged_policies_are_refused_or_read(position in 0_usize..900, byte in 0_u8..128) {
-        let policy = KeyPolicy::managed("kmsfs", &Region::local(), &AccountId::local()).expect("a service");
+        let policy = KeyPolicy::managed("kmsfs", &Region::local(), &AccountId::local());
         let mut bytes = policy.text().as_bytes().to_vec();
         let len = bytes.len();
         bytes[position % len] = byte;

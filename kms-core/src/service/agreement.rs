@@ -6,6 +6,7 @@ use super::Core;
 use super::access::Purpose;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::ConditionKey;
 use crate::store::KeyRecord;
 
 impl Core {
@@ -14,7 +15,10 @@ impl Core {
         caller: &Caller,
         request: &DeriveSharedSecretRequest,
     ) -> Result<DeriveSharedSecretResponse, KmsError> {
-        let purpose = Purpose::without_context(Action::DeriveSharedSecret, &request.grant_tokens);
+        let algorithm = request.key_agreement_algorithm;
+        let particulars = [(ConditionKey::KeyAgreementAlgorithm, algorithm.as_str().into())];
+        let purpose =
+            Purpose::without_context(Action::DeriveSharedSecret, &request.grant_tokens).with(&particulars);
         let record = self.key_of_usage(caller, &request.key_id, &purpose, KeyUsage::KeyAgreement)?;
         if request.dry_run {
             return Err(KmsError::dry_run());

@@ -8,6 +8,7 @@ use crate::blob::{self, BlobHeader};
 use crate::custody::OpenMaterial;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::{ConditionKey, Value};
 use crate::store::KeyRecord;
 
 /// The longest plaintext of `Encrypt`, and the longest message of a signature or a MAC.
@@ -30,7 +31,18 @@ struct Presented<'a> {
     algorithm: EncryptionAlgorithm,
     action: Action,
     grant_tokens: &'a [String],
+    /// Of a re-encryption, whether it stays under its key.
+    on_same_key: Option<bool>,
     dry_run: bool,
+}
+
+impl<'a> Presented<'a> {
+    /// What conditions may ask about opening it.
+    fn particulars(&self) -> Vec<(ConditionKey, Value<'a>)> {
+        let algorithm = algorithm_particular(self.algorithm);
+        let same = self.on_same_key.map(|same| (ConditionKey::ReEncryptOnSameKey, Value::Bool(same)));
+        std::iter::once(algorithm).chain(same).collect()
+    }
 }
 
 /// A key that may encrypt now for a caller, and how it will.
@@ -48,9 +60,11 @@ impl Core {
     ) -> Result<EncryptResponse, KmsError> {
         check_message(&request.plaintext, "plaintext")?;
         let context = &request.encryption_context;
-        let purpose = Purpose::cryptographic(Action::Encrypt, context, &request.grant_tokens);
-        let sealing =
-            self.sealing(caller, &request.key_id, &purpose, context, request.encryption_algorithm)?;
+        let algorithm = request.encryption_algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
+        let particulars = [algorithm_particular(algorithm)];
+        let purpose =
+            Purpose::cryptographic(Action::Encrypt, context, &request.grant_tokens).with(&particulars);
+        let sealing = self.sealing(caller, &request.key_id, &purpose, context, algorithm)?;
         check_fits(&sealing, &request.plaintext)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
@@ -77,6 +91,7 @@ impl Core {
                 algorithm: request.encryption_algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault),
                 action: Action::Decrypt,
                 grant_tokens: &request.grant_tokens,
+                on_same_key: None,
                 dry_run: request.dry_run,
             },
         )?;
@@ -94,19 +109,24 @@ impl Core {
         request: &ReEncryptRequest,
     ) -> Result<ReEncryptResponse, KmsError> {
         let context = &request.destination_encryption_context;
-        let purpose = Purpose::cryptographic(Action::ReEncryptTo, context, &request.grant_tokens);
-        let algorithm = request.destination_encryption_algorithm;
+        let on_same_key = self.stays_under_its_key(caller, request)?;
+        let default = EncryptionAlgorithm::SymmetricDefault;
+        let algorithm = request.destination_encryption_algorithm.unwrap_or(default);
+        let particulars =
+            [algorithm_particular(algorithm), (ConditionKey::ReEncryptOnSameKey, Value::Bool(on_same_key))];
+        let purpose =
+            Purpose::cryptographic(Action::ReEncryptTo, context, &request.grant_tokens).with(&particulars);
         let sealing = self.sealing(caller, &request.destination_key_id, &purpose, context, algorithm)?;
-        let source_algorithm = request.source_encryption_algorithm;
         let opened = self.open(
             caller,
             &Presented {
                 blob: &request.ciphertext_blob,
                 context: &request.source_encryption_context,
                 key_id: request.source_key_id.as_ref(),
-                algorithm: source_algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault),
+                algorithm: request.source_encryption_algorithm.unwrap_or(default),
                 action: Action::ReEncryptFrom,
                 grant_tokens: &request.grant_tokens,
+                on_same_key: Some(on_same_key),
                 dry_run: request.dry_run,
             },
         )?;
@@ -123,6 +143,16 @@ impl Core {
         })
     }
 
+    /// Whether a re-encryption is to the key that made the ciphertext. One of a public key names it only in the
+    /// request.
+    fn stays_under_its_key(&self, caller: &Caller, request: &ReEncryptRequest) -> Result<bool, KmsError> {
+        let source = match &request.source_key_id {
+            Some(key_ref) => Some(self.resolve(caller, key_ref)?),
+            None => blob::parse(request.ciphertext_blob.as_bytes()).ok().map(|(header, _)| header.key_id),
+        };
+        Ok(source == Some(self.resolve(caller, &request.destination_key_id)?))
+    }
+
     /// A key that may encrypt with `algorithm` now for this caller.
     fn sealing<'a>(
         &self,
@@ -130,9 +160,8 @@ impl Core {
         key_ref: &KeyRef,
         purpose: &Purpose<'_>,
         context: &'a EncryptionContext,
-        algorithm: Option<EncryptionAlgorithm>,
+        algorithm: EncryptionAlgorithm,
     ) -> Result<Sealing<'a>, KmsError> {
-        let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::SymmetricDefault);
         let record = self.key_for_encryption(caller, key_ref, purpose)?;
         check_algorithm(&record, algorithm, context)?;
         Ok(Sealing { record, algorithm, context })
@@ -248,7 +277,9 @@ impl Core {
         presented: &Presented<'_>,
         key_id: &KeyId,
     ) -> Result<Opened, KmsError> {
-        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens);
+        let particulars = presented.particulars();
+        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens)
+            .with(&particulars);
         let record = self.use_resolved(caller, key_id, &purpose, presented.key_id)?;
         self.check_usage(&record, KeyUsage::EncryptDecrypt, presented.action)?;
         check_algorithm(&record, presented.algorithm, presented.context)?;
@@ -296,7 +327,9 @@ impl Core {
         presented: &Presented<'_>,
         header: &BlobHeader,
     ) -> Result<Arc<KeyRecord>, KmsError> {
-        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens);
+        let particulars = presented.particulars();
+        let purpose = Purpose::cryptographic(presented.action, presented.context, presented.grant_tokens)
+            .with(&particulars);
         let found = self.use_resolved(caller, &header.key_id, &purpose, presented.key_id);
         let record = match (found, presented.key_id) {
             (Err(KmsError::NotFound(_) | KmsError::AccessDenied(_)), None) => {
@@ -311,6 +344,11 @@ impl Core {
         }
         Ok(record)
     }
+}
+
+/// What conditions see of the encryption algorithm, in all operations that have one.
+pub(super) fn algorithm_particular(algorithm: EncryptionAlgorithm) -> (ConditionKey, Value<'static>) {
+    (ConditionKey::EncryptionAlgorithm, algorithm.as_str().into())
 }
 
 fn current_id(record: &KeyRecord) -> Result<MaterialId, KmsError> {

@@ -2,9 +2,11 @@
 
 use super::Core;
 use super::access::Purpose;
+use super::crypto::algorithm_particular;
 use crate::custody;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::ConditionKey;
 
 impl Core {
     pub(super) fn generate_data_key_pair(
@@ -37,7 +39,11 @@ impl Core {
         action: Action,
     ) -> Result<GenerateDataKeyPairResponse, KmsError> {
         let context = &request.encryption_context;
-        let purpose = Purpose::cryptographic(action, context, &request.grant_tokens);
+        let particulars = [
+            algorithm_particular(EncryptionAlgorithm::SymmetricDefault),
+            (ConditionKey::DataKeyPairSpec, request.key_pair_spec.as_str().into()),
+        ];
+        let purpose = Purpose::cryptographic(action, context, &request.grant_tokens).with(&particulars);
         let record = self.key_for_data_keys(caller, &request.key_id, &purpose)?;
         // What AWS keeps in a custom key store wraps data keys, but not key pairs.
         match record.origin {

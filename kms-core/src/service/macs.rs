@@ -7,6 +7,7 @@ use super::access::Purpose;
 use super::crypto::check_message;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::ConditionKey;
 use crate::store::KeyRecord;
 
 impl Core {
@@ -16,8 +17,8 @@ impl Core {
         request: &GenerateMacRequest,
     ) -> Result<GenerateMacResponse, KmsError> {
         check_message(&request.message, "message")?;
-        let purpose = Purpose::without_context(Action::GenerateMac, &request.grant_tokens);
-        let record = self.key_for_mac(caller, &request.key_id, &purpose, request.mac_algorithm)?;
+        let (algorithm, tokens) = (request.mac_algorithm, &request.grant_tokens);
+        let record = self.key_for_mac(caller, &request.key_id, Action::GenerateMac, tokens, algorithm)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
@@ -35,8 +36,8 @@ impl Core {
         request: &VerifyMacRequest,
     ) -> Result<VerifyMacResponse, KmsError> {
         check_message(&request.message, "message")?;
-        let purpose = Purpose::without_context(Action::VerifyMac, &request.grant_tokens);
-        let record = self.key_for_mac(caller, &request.key_id, &purpose, request.mac_algorithm)?;
+        let (algorithm, tokens) = (request.mac_algorithm, &request.grant_tokens);
+        let record = self.key_for_mac(caller, &request.key_id, Action::VerifyMac, tokens, algorithm)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
@@ -55,11 +56,14 @@ impl Core {
         &self,
         caller: &Caller,
         key_ref: &KeyRef,
-        purpose: &Purpose<'_>,
+        action: Action,
+        grant_tokens: &[String],
         algorithm: MacAlgorithm,
     ) -> Result<Arc<KeyRecord>, KmsError> {
-        let record = self.use_key(caller, key_ref, purpose)?;
-        self.check_usage(&record, KeyUsage::GenerateVerifyMac, purpose.action)?;
+        let particulars = [(ConditionKey::MacAlgorithm, algorithm.as_str().into())];
+        let purpose = Purpose::without_context(action, grant_tokens).with(&particulars);
+        let record = self.use_key(caller, key_ref, &purpose)?;
+        self.check_usage(&record, KeyUsage::GenerateVerifyMac, action)?;
         if !record.key_spec.mac_algorithms().contains(&algorithm) {
             return Err(KmsError::wrong_algorithm(algorithm, record.key_spec));
         }

@@ -8,6 +8,7 @@ use super::crypto::check_message;
 use crate::custody::OpenMaterial;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::ConditionKey;
 use crate::store::KeyRecord;
 
 /// The length of the representative of a message in ML-DSA.
@@ -38,10 +39,10 @@ impl Core {
             algorithm: request.signing_algorithm,
             kind: request.message_type.unwrap_or(MessageType::Raw),
             message: &request.message,
+            grant_tokens: &request.grant_tokens,
             dry_run: request.dry_run,
         };
-        let purpose = Purpose::without_context(Action::Sign, &request.grant_tokens);
-        let (record, material) = self.signing_material(caller, &request.key_id, &purpose, &wanted)?;
+        let (record, material) = self.signing_material(caller, &request.key_id, Action::Sign, &wanted)?;
         let signature = material.sign(wanted.algorithm, wanted.kind, request.message.expose())?;
         Ok(SignResponse {
             key_id: self.arn(&record.key_id),
@@ -59,10 +60,10 @@ impl Core {
             algorithm: request.signing_algorithm,
             kind: request.message_type.unwrap_or(MessageType::Raw),
             message: &request.message,
+            grant_tokens: &request.grant_tokens,
             dry_run: request.dry_run,
         };
-        let purpose = Purpose::without_context(Action::Verify, &request.grant_tokens);
-        let (record, material) = self.signing_material(caller, &request.key_id, &purpose, &wanted)?;
+        let (record, material) = self.signing_material(caller, &request.key_id, Action::Verify, &wanted)?;
         let message = request.message.expose();
         if !material.verify(wanted.algorithm, wanted.kind, message, &request.signature)? {
             return Err(KmsError::KmsInvalidSignature(String::new()));
@@ -79,12 +80,17 @@ impl Core {
         &self,
         caller: &Caller,
         key_ref: &KeyRef,
-        purpose: &Purpose<'_>,
+        action: Action,
         wanted: &Wanted<'_>,
     ) -> Result<(Arc<KeyRecord>, Arc<dyn OpenMaterial>), KmsError> {
         check_message(wanted.message, "message")?;
-        let record = self.use_key(caller, key_ref, purpose)?;
-        self.check_usage(&record, KeyUsage::SignVerify, purpose.action)?;
+        let particulars = [
+            (ConditionKey::SigningAlgorithm, wanted.algorithm.as_str().into()),
+            (ConditionKey::MessageType, wanted.kind.as_str().into()),
+        ];
+        let purpose = Purpose::without_context(action, wanted.grant_tokens).with(&particulars);
+        let record = self.use_key(caller, key_ref, &purpose)?;
+        self.check_usage(&record, KeyUsage::SignVerify, action)?;
         if !record.key_spec.signing_algorithms().contains(&wanted.algorithm) {
             return Err(KmsError::wrong_algorithm(wanted.algorithm, record.key_spec));
         }
@@ -102,6 +108,7 @@ struct Wanted<'a> {
     algorithm: SigningAlgorithm,
     kind: MessageType,
     message: &'a Plaintext,
+    grant_tokens: &'a [String],
     dry_run: bool,
 }
 

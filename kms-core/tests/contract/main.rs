@@ -14,6 +14,7 @@ mod keystore;
 mod kinds;
 mod lists;
 mod model;
+mod oracle;
 mod processes;
 mod rotation;
 mod states;
