@@ -5,7 +5,7 @@ import json
 
 import botocore.exceptions
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from support import ACCOUNT, REGION, Served, client
 
 CONTEXT = {"tenant": "blue", "Purpose": "backup"}
@@ -125,6 +125,65 @@ class Encryption(Served):
     def test_dry_run(self):
         with self.assertRaises(self.kms.exceptions.DryRunOperationException):
             self.kms.encrypt(KeyId=self.key(), Plaintext=b"x", DryRun=True)
+
+
+class Asymmetric(Served):
+    """Checked with the cryptography of Python, which has nothing in common with the server's."""
+
+    def public(self, key):
+        return serialization.load_der_public_key(self.kms.get_public_key(KeyId=key)["PublicKey"])
+
+    def test_signatures(self):
+        key = self.key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+        request = {"KeyId": key, "Message": b"signed", "SigningAlgorithm": "ECDSA_SHA_256"}
+        signature = self.kms.sign(**request)["Signature"]
+        self.public(key).verify(signature, b"signed", ec.ECDSA(hashes.SHA256()))
+        self.assertIs(self.kms.verify(**request, Signature=signature)["SignatureValid"], True)
+        with self.assertRaises(self.kms.exceptions.KMSInvalidSignatureException):
+            self.kms.verify(**{**request, "Message": b"other"}, Signature=signature)
+        rsa = self.key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+        made = self.kms.sign(KeyId=rsa, Message=b"signed", SigningAlgorithm="RSASSA_PSS_SHA_256")["Signature"]
+        pss = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256.digest_size)
+        self.public(rsa).verify(made, b"signed", pss, hashes.SHA256())
+
+    def test_macs(self):
+        key = self.key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
+        request = {"KeyId": key, "Message": b"message", "MacAlgorithm": "HMAC_SHA_256"}
+        mac = self.kms.generate_mac(**request)["Mac"]
+        self.assertEqual(len(mac), 32)
+        self.assertIs(self.kms.verify_mac(**request, Mac=mac)["MacValid"], True)
+        with self.assertRaises(self.kms.exceptions.KMSInvalidMacException):
+            self.kms.verify_mac(**request, Mac=mac[::-1])
+
+    def test_encryption_to_a_public_key(self):
+        key = self.key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        blob = self.public(key).encrypt(b"from outside", oaep)
+        opened = self.kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionAlgorithm="RSAES_OAEP_SHA_256")
+        self.assertEqual(opened["Plaintext"], b"from outside")
+
+    def test_shared_secrets(self):
+        key = self.key(KeySpec="ECC_NIST_P384", KeyUsage="KEY_AGREEMENT")
+        own = ec.generate_private_key(ec.SECP384R1())
+        info = serialization.PublicFormat.SubjectPublicKeyInfo
+        der = own.public_key().public_bytes(serialization.Encoding.DER, info)
+        made = self.kms.derive_shared_secret(KeyId=key, KeyAgreementAlgorithm="ECDH", PublicKey=der)
+        self.assertEqual(made["SharedSecret"], own.exchange(ec.ECDH(), self.public(key)))
+
+    def test_encapsulation(self):
+        key = self.key(KeySpec="ML_KEM_768", KeyUsage="ENCAPSULATE_DECAPSULATE")
+        made = self.kms.encapsulate(KeyId=key, EncapsulationAlgorithm="ML_KEM")
+        blob = made["SharedSecretCiphertextBlob"]
+        request = {"SharedSecretCiphertextBlob": blob, "EncapsulationAlgorithm": "ML_KEM"}
+        self.assertEqual(self.kms.decapsulate(KeyId=key, **request)["SharedSecret"], made["SharedSecret"])
+
+    def test_data_key_pairs(self):
+        pair = self.kms.generate_data_key_pair(KeyId=self.key(), KeyPairSpec="ECC_NIST_P256", EncryptionContext=CONTEXT)
+        private = serialization.load_der_private_key(pair["PrivateKeyPlaintext"], None)
+        public = serialization.load_der_public_key(pair["PublicKey"])
+        public.verify(private.sign(b"x", ec.ECDSA(hashes.SHA256())), b"x", ec.ECDSA(hashes.SHA256()))
+        opened = self.kms.decrypt(CiphertextBlob=pair["PrivateKeyCiphertextBlob"], EncryptionContext=CONTEXT)
+        self.assertEqual(opened["Plaintext"], pair["PrivateKeyPlaintext"])
 
 
 class Import(Served):

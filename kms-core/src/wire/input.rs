@@ -107,6 +107,7 @@ from_text! {
     KeySpec KeyUsage Origin DataKeySpec EncryptionAlgorithm WrappingAlgorithm WrappingKeySpec
     ExpirationModel ImportType IncludeKeyMaterial
     GrantId GrantOperation
+    SigningAlgorithm MessageType MacAlgorithm KeyAgreementAlgorithm EncapsulationAlgorithm DataKeyPairSpec
 }
 
 impl FromMember for String {

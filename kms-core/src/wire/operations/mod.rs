@@ -1,6 +1,7 @@
 //! One operation after the other, with the constraints of the API reference.
 
 mod aliases;
+mod asymmetric;
 mod crypto;
 mod grants;
 mod import;
@@ -14,8 +15,16 @@ use super::shape::{Kind, Member, Pattern, optional, required};
 use crate::model::*;
 
 /// All operations, by group.
-pub(super) const ALL: &[&[Operation]] =
-    &[keys::ALL, aliases::ALL, crypto::ALL, rotation::ALL, import::ALL, policies::ALL, grants::ALL];
+pub(super) const ALL: &[&[Operation]] = &[
+    keys::ALL,
+    aliases::ALL,
+    crypto::ALL,
+    asymmetric::ALL,
+    rotation::ALL,
+    import::ALL,
+    policies::ALL,
+    grants::ALL,
+];
 
 const KEY_ID: Kind = text(1, 2048);
 const GRANT_TOKEN: Kind = Kind::Text { min: 1, max: 8192, pattern: None, secret: true };
