@@ -26,11 +26,12 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// The layers of kms-core. Modules joined by `+` use each other: an error names what of the model it is about.
+/// The layers of kms-core. Modules joined by `+` use each other: an error names what of the model it is about, a caller
+/// carries its policies.
 const KMS_LAYERS: &[&[&str]] = &[
-    &["model+error"],
+    &["model+error+policy"],
     &["blob", "seal", "client"],
-    &["store", "custody", "import"],
+    &["store", "custody", "import", "wire"],
     &["service"],
     &["keystore"],
     &["lib"],

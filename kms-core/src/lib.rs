@@ -35,12 +35,14 @@
 //! - [`keystore`]: the directory of an embedded service: root key, database, permissions.
 //! - [`service`]: the operations. Resolve what the caller typed, load the key, carry out what is due on it, authorize,
 //!   check its state against one table, act in one transaction.
+//! - [`wire`]: the API as JSON, for whoever serves a [`client::KeyService`] over a network.
 //! - [`client`]: the trait [`client::KeyService`].
 //! - [`import`]: wrapping of key material on its way into the service.
 //! - [`custody`]: who holds key material, behind the trait [`custody::KeyCustody`].
 //! - [`store`]: keys and aliases in transactions, behind the trait [`store::MetadataStore`]; every row sealed.
 //! - [`blob`]: the format of ciphertext blobs.
 //! - [`seal`]: the root key, and authenticated encryption under keys that are used once.
+//! - [`policy`]: the policy language, parsed and evaluated; no clock, no I/O.
 //! - [`model`] and [`error`]: ids, names, requests, responses, and [`KmsError`] with the codes and messages of AWS.
 //!
 //! # What holds
@@ -58,8 +60,10 @@ pub mod error;
 pub mod import;
 pub mod keystore;
 pub mod model;
+pub mod policy;
 pub mod seal;
 pub mod service;
 pub mod store;
+pub mod wire;
 
 pub use error::KmsError;

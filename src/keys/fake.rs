@@ -126,6 +126,17 @@ impl KeyService for TestService {
         generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
             -> GenerateDataKeyWithoutPlaintextResponse;
         generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+        generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+        generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+            -> GenerateDataKeyPairWithoutPlaintextResponse;
+        get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+        sign(SignRequest) -> SignResponse;
+        verify(VerifyRequest) -> VerifyResponse;
+        generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+        verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+        derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+        encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+        decapsulate(DecapsulateRequest) -> DecapsulateResponse;
         enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
         disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
         get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
@@ -134,6 +145,17 @@ impl KeyService for TestService {
         get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
         import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
         delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+        get_key_policy(GetKeyPolicyRequest) -> GetKeyPolicyResponse;
+        put_key_policy(PutKeyPolicyRequest) -> PutKeyPolicyResponse;
+        list_key_policies(ListKeyPoliciesRequest) -> ListKeyPoliciesResponse;
+        create_grant(CreateGrantRequest) -> CreateGrantResponse;
+        list_grants(ListGrantsRequest) -> ListGrantsResponse;
+        list_retirable_grants(ListRetirableGrantsRequest) -> ListRetirableGrantsResponse;
+        retire_grant(RetireGrantRequest) -> RetireGrantResponse;
+        revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse;
+        tag_resource(TagResourceRequest) -> TagResourceResponse;
+        untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+        list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
     }
 
     fn decrypt(&self, caller: &Caller, request: &DecryptRequest) -> Result<DecryptResponse, KmsError> {

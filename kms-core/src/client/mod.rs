@@ -76,6 +76,27 @@ key_service! {
         -> GenerateDataKeyWithoutPlaintextResponse;
     /// Makes random bytes.
     generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    /// Makes a data key pair and wraps its private key.
+    generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+    /// Makes a data key pair and returns its private key only in wrapped form.
+    generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+        -> GenerateDataKeyPairWithoutPlaintextResponse;
+    /// Returns the public key of an asymmetric key.
+    get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+    /// Signs up to 4096 bytes, or a digest.
+    sign(SignRequest) -> SignResponse;
+    /// Verifies what [`Self::sign`], or anybody with the private key, made.
+    verify(VerifyRequest) -> VerifyResponse;
+    /// Makes a message authentication code of up to 4096 bytes.
+    generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+    /// Verifies a message authentication code.
+    verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+    /// Derives the secret that a key shares with the key of a peer.
+    derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+    /// Makes a shared secret for the holder of a private key.
+    encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+    /// Opens a secret that was made for this key.
+    decapsulate(DecapsulateRequest) -> DecapsulateResponse;
     /// Turns automatic rotation on.
     enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
     /// Turns automatic rotation off.
@@ -92,4 +113,26 @@ key_service! {
     import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
     /// Deletes imported key material.
     delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+    /// Returns the policy of a key.
+    get_key_policy(GetKeyPolicyRequest) -> GetKeyPolicyResponse;
+    /// Replaces the policy of a key.
+    put_key_policy(PutKeyPolicyRequest) -> PutKeyPolicyResponse;
+    /// Lists the names of the policies of a key.
+    list_key_policies(ListKeyPoliciesRequest) -> ListKeyPoliciesResponse;
+    /// Lets a principal use a key.
+    create_grant(CreateGrantRequest) -> CreateGrantResponse;
+    /// Lists the grants of a key.
+    list_grants(ListGrantsRequest) -> ListGrantsResponse;
+    /// Lists the grants that a principal may retire.
+    list_retirable_grants(ListRetirableGrantsRequest) -> ListRetirableGrantsResponse;
+    /// Ends a grant that has done its work.
+    retire_grant(RetireGrantRequest) -> RetireGrantResponse;
+    /// Takes a grant away.
+    revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse;
+    /// Adds tags to a key, or changes their values.
+    tag_resource(TagResourceRequest) -> TagResourceResponse;
+    /// Removes tags from a key.
+    untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+    /// Lists the tags of a key.
+    list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
 }

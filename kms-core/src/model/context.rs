@@ -10,7 +10,8 @@ const MAX_CONTEXT_BYTES: usize = 8192;
 /// Names and values that the caller must present again, exactly, to decrypt.
 ///
 /// The order in which they were given does not matter, case does, and an empty context is the same as none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct EncryptionContext(BTreeMap<String, String>);
 
 impl EncryptionContext {
@@ -32,6 +33,11 @@ impl EncryptionContext {
     /// The pairs in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether every pair is also one of `other`.
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.0.len() <= other.0.len() && self.iter().all(|(name, value)| other.get(name) == Some(value))
     }
 
     /// Whether there are no pairs.

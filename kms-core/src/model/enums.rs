@@ -24,6 +24,12 @@ macro_rules! api_enum {
                     $(Self::$variant => $text,)+
                 }
             }
+
+            /// The names of all values.
+            #[allow(dead_code, reason = "only the names that a request can hold are listed in shapes")]
+            pub(crate) fn names() -> Vec<&'static str> {
+                Self::ALL.iter().map(|value| value.as_str()).collect()
+            }
         }
 
         impl std::fmt::Display for $name {
@@ -37,11 +43,10 @@ macro_rules! api_enum {
 
             fn from_str(text: &str) -> Result<Self, KmsError> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
-                    let names: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
                     KmsError::constraint(
                         Some(text),
                         $member,
-                        format_args!("satisfy enum value set: [{}]", names.join(", ")),
+                        format_args!("satisfy enum value set: [{}]", Self::names().join(", ")),
                     )
                 })
             }
@@ -359,6 +364,152 @@ api_enum! {
         ImportKeyMaterial = "kms:ImportKeyMaterial",
         /// The permission `kms:DeleteImportedKeyMaterial`.
         DeleteImportedKeyMaterial = "kms:DeleteImportedKeyMaterial",
+        /// The permission `kms:ConnectCustomKeyStore`.
+        ConnectCustomKeyStore = "kms:ConnectCustomKeyStore",
+        /// The permission `kms:CreateCustomKeyStore`.
+        CreateCustomKeyStore = "kms:CreateCustomKeyStore",
+        /// The permission `kms:CreateGrant`.
+        CreateGrant = "kms:CreateGrant",
+        /// The permission `kms:Decapsulate`.
+        Decapsulate = "kms:Decapsulate",
+        /// The permission `kms:DeleteCustomKeyStore`.
+        DeleteCustomKeyStore = "kms:DeleteCustomKeyStore",
+        /// The permission `kms:DeriveSharedSecret`.
+        DeriveSharedSecret = "kms:DeriveSharedSecret",
+        /// The permission `kms:DescribeCustomKeyStores`.
+        DescribeCustomKeyStores = "kms:DescribeCustomKeyStores",
+        /// The permission `kms:DisconnectCustomKeyStore`.
+        DisconnectCustomKeyStore = "kms:DisconnectCustomKeyStore",
+        /// The permission `kms:Encapsulate`.
+        Encapsulate = "kms:Encapsulate",
+        /// The permission `kms:GenerateDataKeyPair`.
+        GenerateDataKeyPair = "kms:GenerateDataKeyPair",
+        /// The permission `kms:GenerateDataKeyPairWithoutPlaintext`.
+        GenerateDataKeyPairWithoutPlaintext = "kms:GenerateDataKeyPairWithoutPlaintext",
+        /// The permission `kms:GenerateMac`.
+        GenerateMac = "kms:GenerateMac",
+        /// The permission `kms:GetKeyLastUsage`.
+        GetKeyLastUsage = "kms:GetKeyLastUsage",
+        /// The permission `kms:GetKeyPolicy`.
+        GetKeyPolicy = "kms:GetKeyPolicy",
+        /// The permission `kms:GetPublicKey`.
+        GetPublicKey = "kms:GetPublicKey",
+        /// The permission `kms:ListGrants`.
+        ListGrants = "kms:ListGrants",
+        /// The permission `kms:ListKeyPolicies`.
+        ListKeyPolicies = "kms:ListKeyPolicies",
+        /// The permission `kms:ListResourceTags`.
+        ListResourceTags = "kms:ListResourceTags",
+        /// The permission `kms:ListRetirableGrants`.
+        ListRetirableGrants = "kms:ListRetirableGrants",
+        /// The permission `kms:PutKeyPolicy`.
+        PutKeyPolicy = "kms:PutKeyPolicy",
+        /// The permission `kms:ReplicateKey`.
+        ReplicateKey = "kms:ReplicateKey",
+        /// The permission `kms:RetireGrant`.
+        RetireGrant = "kms:RetireGrant",
+        /// The permission `kms:RevokeGrant`.
+        RevokeGrant = "kms:RevokeGrant",
+        /// The permission `kms:Sign`.
+        Sign = "kms:Sign",
+        /// The permission `kms:TagResource`.
+        TagResource = "kms:TagResource",
+        /// The permission `kms:UntagResource`.
+        UntagResource = "kms:UntagResource",
+        /// The permission `kms:UpdateCustomKeyStore`.
+        UpdateCustomKeyStore = "kms:UpdateCustomKeyStore",
+        /// The permission `kms:UpdatePrimaryRegion`.
+        UpdatePrimaryRegion = "kms:UpdatePrimaryRegion",
+        /// The permission `kms:Verify`.
+        Verify = "kms:Verify",
+        /// The permission `kms:VerifyMac`.
+        VerifyMac = "kms:VerifyMac",
+    }
+}
+
+api_enum! {
+    /// What a grant can permit.
+    GrantOperation at "operations" {
+        /// What `kms:Decrypt` permits.
+        Decrypt = "Decrypt",
+        /// What `kms:Encrypt` permits.
+        Encrypt = "Encrypt",
+        /// What `kms:GenerateDataKey` permits.
+        GenerateDataKey = "GenerateDataKey",
+        /// What `kms:GenerateDataKeyWithoutPlaintext` permits.
+        GenerateDataKeyWithoutPlaintext = "GenerateDataKeyWithoutPlaintext",
+        /// What `kms:ReEncryptFrom` permits.
+        ReEncryptFrom = "ReEncryptFrom",
+        /// What `kms:ReEncryptTo` permits.
+        ReEncryptTo = "ReEncryptTo",
+        /// What `kms:Sign` permits.
+        Sign = "Sign",
+        /// What `kms:Verify` permits.
+        Verify = "Verify",
+        /// What `kms:GetPublicKey` permits.
+        GetPublicKey = "GetPublicKey",
+        /// What `kms:CreateGrant` permits.
+        CreateGrant = "CreateGrant",
+        /// What `kms:RetireGrant` permits.
+        RetireGrant = "RetireGrant",
+        /// What `kms:DescribeKey` permits.
+        DescribeKey = "DescribeKey",
+        /// What `kms:GenerateDataKeyPair` permits.
+        GenerateDataKeyPair = "GenerateDataKeyPair",
+        /// What `kms:GenerateDataKeyPairWithoutPlaintext` permits.
+        GenerateDataKeyPairWithoutPlaintext = "GenerateDataKeyPairWithoutPlaintext",
+        /// What `kms:GenerateMac` permits.
+        GenerateMac = "GenerateMac",
+        /// What `kms:VerifyMac` permits.
+        VerifyMac = "VerifyMac",
+        /// What `kms:DeriveSharedSecret` permits.
+        DeriveSharedSecret = "DeriveSharedSecret",
+        /// What `kms:Encapsulate` permits.
+        Encapsulate = "Encapsulate",
+        /// What `kms:Decapsulate` permits.
+        Decapsulate = "Decapsulate",
+    }
+}
+
+impl GrantOperation {
+    /// The permission that the operation stands for.
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Decrypt => Action::Decrypt,
+            Self::Encrypt => Action::Encrypt,
+            Self::GenerateDataKey => Action::GenerateDataKey,
+            Self::GenerateDataKeyWithoutPlaintext => Action::GenerateDataKeyWithoutPlaintext,
+            Self::ReEncryptFrom => Action::ReEncryptFrom,
+            Self::ReEncryptTo => Action::ReEncryptTo,
+            Self::Sign => Action::Sign,
+            Self::Verify => Action::Verify,
+            Self::GetPublicKey => Action::GetPublicKey,
+            Self::CreateGrant => Action::CreateGrant,
+            Self::RetireGrant => Action::RetireGrant,
+            Self::DescribeKey => Action::DescribeKey,
+            Self::GenerateDataKeyPair => Action::GenerateDataKeyPair,
+            Self::GenerateDataKeyPairWithoutPlaintext => Action::GenerateDataKeyPairWithoutPlaintext,
+            Self::GenerateMac => Action::GenerateMac,
+            Self::VerifyMac => Action::VerifyMac,
+            Self::DeriveSharedSecret => Action::DeriveSharedSecret,
+            Self::Encapsulate => Action::Encapsulate,
+            Self::Decapsulate => Action::Decapsulate,
+        }
+    }
+
+    /// The operation that stands for a permission, if grants can give it.
+    pub fn of(action: Action) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.action() == action)
+    }
+}
+
+impl Action {
+    /// The operation that asks for this permission, as refusals name it.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::ReEncryptFrom | Self::ReEncryptTo => "ReEncrypt",
+            other => other.as_str().trim_start_matches("kms:"),
+        }
     }
 }
 

@@ -116,20 +116,56 @@ impl FromStr for MaterialId {
                 format_args!("satisfy regular expression pattern: ^[a-f0-9]+$"),
             )
         };
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return Err(refused());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let (high, low) = (hex_digit(pair[0]), hex_digit(pair[1]));
-            *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or_else(refused)?;
-        }
-        Ok(Self(bytes))
+        hex_bytes(text).map(Self).ok_or_else(refused)
     }
 }
 
 text_serde!(MaterialId);
+
+/// The id of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantId([u8; 32]);
+
+impl GrantId {
+    /// From 32 random bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for GrantId {
+    type Err = KmsError;
+
+    fn from_str(text: &str) -> Result<Self, KmsError> {
+        hex_bytes(text)
+            .map(Self)
+            .ok_or_else(|| KmsError::InvalidGrantId(format!("Invalid grant ID '{text}'")))
+    }
+}
+
+text_serde!(GrantId);
+
+/// 32 bytes as 64 digits in lower case.
+fn hex_bytes(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (hex_digit(pair[0]), hex_digit(pair[1]));
+        *byte = high.zip(low).map(|(high, low)| high << 4 | low)?;
+    }
+    (digits.len() == 64).then_some(bytes)
+}
 
 const fn hex_digit(digit: u8) -> Option<u8> {
     match digit {

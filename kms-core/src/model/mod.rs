@@ -18,10 +18,14 @@ macro_rules! text_serde {
     };
 }
 
+#[macro_use]
+mod enums;
+
+mod algorithms;
 mod alias;
 mod caller;
 mod context;
-mod enums;
+mod identity;
 mod ids;
 mod key_ref;
 mod metadata;
@@ -29,11 +33,13 @@ mod requests;
 mod secret;
 mod time;
 
+pub use algorithms::*;
 pub use alias::AliasName;
-pub use caller::{Caller, Principal};
+pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
 pub use enums::*;
-pub use ids::{AccountId, KeyArn, KeyId, MaterialId, Realm, Region};
+pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};
+pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};
 pub use key_ref::{KeyRef, KeyTarget};
 pub use metadata::KeyMetadata;
 pub use requests::*;

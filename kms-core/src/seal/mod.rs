@@ -33,6 +33,8 @@ pub enum Purpose {
     Material,
     /// Import tokens.
     ImportTokens,
+    /// Grant tokens.
+    GrantTokens,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::Records => b"kms-core root v1 records",
             Self::Material => b"kms-core root v1 material",
             Self::ImportTokens => b"kms-core root v1 import tokens",
+            Self::GrantTokens => b"kms-core root v1 grant tokens",
         }
     }
 }

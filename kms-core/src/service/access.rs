@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::authorizer::{AuthorizationRequest, Decision, Resource};
+use super::authorizer::{Decision, Lookup, Particulars, Question, Resource};
+use super::grant_set::GrantSet;
 use super::states::{self, OperationClass};
 use crate::custody::OpenMaterial;
 use crate::error::KmsError;
 use crate::model::{
     Action, AliasName, Caller, EncryptionContext, KeyArn, KeyId, KeyRef, KeyState, KeyTarget, MaterialId,
-    Timestamp,
+    Principal, Timestamp,
 };
-use crate::store::{self, KeyRecord, WriteTx};
+use crate::policy::KeyPolicy;
+use crate::store::{self, GrantFilter, GrantRecord, KeyRecord, ReadTx, WriteTx};
 
 /// The most grant tokens in a request.
 const MAX_GRANT_TOKENS: usize = 10;
@@ -23,11 +25,15 @@ pub(super) struct Purpose<'a> {
     pub(super) class: OperationClass,
     pub(super) encryption_context: Option<&'a EncryptionContext>,
     pub(super) grant_tokens: &'a [String],
+    /// What conditions may ask of this operation and of no other.
+    pub(super) particulars: Particulars<'a>,
+    /// The grant that `CreateGrant` is about.
+    pub(super) new_grant: Option<&'a GrantRecord>,
 }
 
 impl<'a> Purpose<'a> {
     pub(super) fn new(action: Action, class: OperationClass) -> Self {
-        Self { action, class, encryption_context: None, grant_tokens: &[] }
+        Self { action, class, encryption_context: None, grant_tokens: &[], particulars: &[], new_grant: None }
     }
 
     pub(super) fn cryptographic(
@@ -36,11 +42,55 @@ impl<'a> Purpose<'a> {
         grant_tokens: &'a [String],
     ) -> Self {
         Self {
-            action,
-            class: OperationClass::Cryptographic,
             encryption_context: Some(encryption_context),
             grant_tokens,
+            ..Self::new(action, OperationClass::Cryptographic)
         }
+    }
+
+    /// A cryptographic operation that authenticates no context.
+    pub(super) fn without_context(action: Action, grant_tokens: &'a [String]) -> Self {
+        Self { grant_tokens, ..Self::new(action, OperationClass::Cryptographic) }
+    }
+
+    /// The same, with what conditions may ask of this operation.
+    pub(super) fn with(self, particulars: Particulars<'a>) -> Self {
+        Self { particulars, ..self }
+    }
+}
+
+/// Looks things up outside a transaction, and keeps what it found as long as nothing changes.
+pub(super) struct CachedLookup<'a>(pub(super) &'a Core);
+
+impl Lookup for CachedLookup<'_> {
+    fn grants(&self, key_id: &KeyId, grantee: &Principal) -> Result<Arc<GrantSet>, KmsError> {
+        let core = self.0;
+        let counter = core.sync_cache()?;
+        if let Some(found) = core.cache.grants(key_id, grantee) {
+            return Ok(found);
+        }
+        let found = store::read(&*core.store, |tx| TxLookup(tx).grants(key_id, grantee))?;
+        core.cache.keep_grants(counter, *key_id, grantee, &found);
+        Ok(found)
+    }
+
+    fn aliases(&self, key_id: &KeyId) -> Result<Vec<AliasName>, KmsError> {
+        store::read(&*self.0.store, |tx| TxLookup(tx).aliases(key_id))
+    }
+}
+
+/// Looks things up inside a transaction: a decision on a change is made on what is really there.
+pub(super) struct TxLookup<'a>(pub(super) &'a dyn ReadTx);
+
+impl Lookup for TxLookup<'_> {
+    fn grants(&self, key_id: &KeyId, grantee: &Principal) -> Result<Arc<GrantSet>, KmsError> {
+        let grants = self.0.list_grants(GrantFilter::Grantee(key_id, grantee), None, usize::MAX)?;
+        Ok(Arc::new(GrantSet::new(grants)))
+    }
+
+    fn aliases(&self, key_id: &KeyId) -> Result<Vec<AliasName>, KmsError> {
+        let aliases = self.0.list_aliases(Some(key_id), None, usize::MAX)?;
+        Ok(aliases.into_iter().map(|alias| alias.name).collect())
     }
 }
 
@@ -159,7 +209,8 @@ impl Core {
                 ))
             })
         })?;
-        let material = self.custody.of(record.origin)?.open(&key_id, material_id, &handle)?;
+        let material =
+            self.custody.of(record.origin)?.open(&key_id, record.key_spec, material_id, &handle)?;
         self.cache.keep_material(counter, key_id, *material_id, &material);
         Ok(material)
     }
@@ -171,17 +222,39 @@ impl Core {
         record: &KeyRecord,
         purpose: &Purpose<'_>,
         typed: Option<&KeyRef>,
+        lookup: &dyn Lookup,
     ) -> Result<(), KmsError> {
         if purpose.grant_tokens.len() > MAX_GRANT_TOKENS {
             let bound = format_args!("have length less than or equal to {MAX_GRANT_TOKENS}");
             return Err(KmsError::constraint(None, "grantTokens", bound));
         }
-        self.authorize(AuthorizationRequest {
+        // A grant holds from the moment it is created, so a token adds nothing; but it has to be one.
+        for token in purpose.grant_tokens {
+            self.open_grant_token(token)?;
+        }
+        let policy = self.policies.of(record);
+        let question = self.question_on_key(caller, record, &policy, purpose, typed, lookup);
+        permitted(&question, question.decide()?)
+    }
+
+    /// The question whether the caller may do this to a key.
+    pub(super) fn question_on_key<'a>(
+        &'a self,
+        caller: &'a Caller,
+        record: &'a KeyRecord,
+        policy: &'a KeyPolicy,
+        purpose: &Purpose<'a>,
+        typed: Option<&'a KeyRef>,
+        lookup: &'a dyn Lookup,
+    ) -> Question<'a> {
+        let resource = Resource::Key(record, policy);
+        Question {
             encryption_context: purpose.encryption_context,
-            grant_tokens: purpose.grant_tokens,
             typed,
-            ..AuthorizationRequest::new(caller, purpose.action, Resource::Key(record), &self.realm)
-        })
+            particulars: purpose.particulars,
+            new_grant: purpose.new_grant,
+            ..Question::new(caller, purpose.action, resource, &self.realm, self.now(), lookup)
+        }
     }
 
     /// Asks whether the caller may do this to something that is not a key.
@@ -190,15 +263,14 @@ impl Core {
         caller: &Caller,
         action: Action,
         resource: Resource<'_>,
+        particulars: Particulars<'_>,
     ) -> Result<(), KmsError> {
-        self.authorize(AuthorizationRequest::new(caller, action, resource, &self.realm))
-    }
-
-    fn authorize(&self, request: AuthorizationRequest<'_>) -> Result<(), KmsError> {
-        match self.authorizer.decide(&request) {
-            Decision::Allow => Ok(()),
-            Decision::Deny => Err(request.refusal()),
-        }
+        let lookup = CachedLookup(self);
+        let question = Question {
+            particulars,
+            ..Question::new(caller, action, resource, &self.realm, self.now(), &lookup)
+        };
+        permitted(&question, question.decide()?)
     }
 
     /// A key by any reference, for an operation that does not change it.
@@ -231,7 +303,7 @@ impl Core {
         typed: Option<&KeyRef>,
     ) -> Result<Arc<KeyRecord>, KmsError> {
         let record = self.load(key_id)?;
-        self.authorize_key(caller, &record, purpose, typed)?;
+        self.authorize_key(caller, &record, purpose, typed, &CachedLookup(self))?;
         states::check(purpose.class, &record, &self.arn(key_id), self.now())?;
         Ok(record)
     }
@@ -251,7 +323,7 @@ impl Core {
         let now = self.now();
         store::write(&*self.store, |tx| {
             let mut record = self.live_key(tx, &key_id, now)?;
-            self.authorize_key(caller, &record, purpose, Some(key_ref))?;
+            self.authorize_key(caller, &record, purpose, Some(key_ref), &TxLookup(tx))?;
             states::check(purpose.class, &record, &arn, now)?;
             let result = change(&mut record, tx, now)?;
             tx.put_key(&record)?;
@@ -270,4 +342,9 @@ impl Core {
             .filter(|record| !record.is_deleted(now))
             .ok_or_else(|| KmsError::key_not_found(self.arn(key_id)))
     }
+}
+
+/// Lets a request that may go on go on.
+pub(super) fn permitted(question: &Question<'_>, decision: Decision) -> Result<(), KmsError> {
+    if decision.allowed { Ok(()) } else { Err(question.refusal(decision.basis)) }
 }

@@ -1,7 +1,7 @@
 //! Aliases.
 
 use super::Core;
-use super::access::Purpose;
+use super::access::{Purpose, TxLookup};
 use super::authorizer::Resource;
 use super::paging::{after_marker, cut, page_size};
 use super::states::{self, OperationClass};
@@ -51,7 +51,7 @@ impl Core {
             let mut alias =
                 tx.alias(name)?.ok_or_else(|| KmsError::alias_not_found(name.arn(&self.realm)))?;
             let old = self.live_key(tx, &alias.key_id, now)?;
-            self.authorize_key(caller, &old, &purpose, None)?;
+            self.authorize_key(caller, &old, &purpose, None, &TxLookup(tx))?;
             let new = self.alias_target(tx, caller, &key_id, &purpose)?;
             if (old.key_spec, old.key_usage) != (new.key_spec, new.key_usage) {
                 return Err(KmsError::Validation(format!(
@@ -76,12 +76,12 @@ impl Core {
     ) -> Result<DeleteAliasResponse, KmsError> {
         let name = &request.alias_name;
         check_not_reserved(name)?;
-        self.authorize_other(caller, Action::DeleteAlias, Resource::Alias(name))?;
+        self.authorize_other(caller, Action::DeleteAlias, Resource::Alias(name), &[])?;
         let purpose = Purpose::new(Action::DeleteAlias, OperationClass::Read);
         store::write(&*self.store, |tx| {
             let alias = tx.alias(name)?.ok_or_else(|| KmsError::alias_not_found(name.arn(&self.realm)))?;
             if let Some(record) = tx.key(&alias.key_id)? {
-                self.authorize_key(caller, &record, &purpose, None)?;
+                self.authorize_key(caller, &record, &purpose, None, &TxLookup(tx))?;
             }
             tx.delete_alias(name)?;
             Ok(EmptyResponse)
@@ -93,7 +93,7 @@ impl Core {
         caller: &Caller,
         request: &ListAliasesRequest,
     ) -> Result<ListAliasesResponse, KmsError> {
-        self.authorize_other(caller, Action::ListAliases, Resource::Account)?;
+        self.authorize_other(caller, Action::ListAliases, Resource::Account, &[])?;
         let size = page_size(&request.page, 50, 100)?;
         let after: Option<AliasName> = after_marker(&request.page, "aliases")?;
         self.sweep()?;
@@ -131,7 +131,7 @@ impl Core {
         if target.alias().is_some() {
             return Err(KmsError::Validation("Aliases must refer to keys. Not aliases".into()));
         }
-        self.authorize_other(caller, action, Resource::Alias(name))?;
+        self.authorize_other(caller, action, Resource::Alias(name), &[])?;
         let key_id = self.resolve_direct(target)?;
         self.load(&key_id)?;
         Ok((key_id, Purpose::new(action, OperationClass::Annotate)))
@@ -146,7 +146,7 @@ impl Core {
     ) -> Result<KeyRecord, KmsError> {
         let now = self.now();
         let record = self.live_key(tx, key_id, now)?;
-        self.authorize_key(caller, &record, purpose, None)?;
+        self.authorize_key(caller, &record, purpose, None, &TxLookup(tx))?;
         states::check(purpose.class, &record, &self.arn(key_id), now)?;
         Ok(record)
     }

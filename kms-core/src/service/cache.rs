@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::grant_set::GrantSet;
 use crate::custody::OpenMaterial;
-use crate::model::{AliasName, KeyId, MaterialId};
+use crate::model::{AliasName, KeyId, MaterialId, Principal};
 use crate::store::KeyRecord;
 
 /// The most entries of each kind. Beyond that the cache starts anew, which costs less than keeping an order of use.
@@ -25,6 +26,7 @@ struct Entries {
     keys: HashMap<KeyId, Arc<KeyRecord>>,
     aliases: HashMap<AliasName, KeyId>,
     materials: HashMap<(KeyId, MaterialId), Arc<dyn OpenMaterial>>,
+    grants: HashMap<(KeyId, Principal), Arc<GrantSet>>,
 }
 
 impl KeyCache {
@@ -65,6 +67,10 @@ impl KeyCache {
         self.read().materials.get(&(*key_id, *material_id)).cloned()
     }
 
+    pub(super) fn grants(&self, key_id: &KeyId, grantee: &Principal) -> Option<Arc<GrantSet>> {
+        self.read().grants.get(&(*key_id, grantee.clone())).cloned()
+    }
+
     /// Keeps a record that was read after the counter was seen at `counter`.
     pub(super) fn keep_key(&self, counter: u64, record: &Arc<KeyRecord>) {
         self.keep(counter, |entries| {
@@ -90,6 +96,19 @@ impl KeyCache {
         self.keep(counter, |entries| {
             make_room(&mut entries.materials);
             entries.materials.insert((key_id, material_id), Arc::clone(material));
+        });
+    }
+
+    pub(super) fn keep_grants(
+        &self,
+        counter: u64,
+        key_id: KeyId,
+        grantee: &Principal,
+        grants: &Arc<GrantSet>,
+    ) {
+        self.keep(counter, |entries| {
+            make_room(&mut entries.grants);
+            entries.grants.insert((key_id, grantee.clone()), Arc::clone(grants));
         });
     }
 

@@ -3,6 +3,7 @@
 use super::Core;
 use super::access::Purpose;
 use super::authorizer::Resource;
+use super::crypto::algorithm_particular;
 use super::paging::check_range;
 use crate::error::KmsError;
 use crate::model::*;
@@ -41,9 +42,9 @@ impl Core {
     ) -> Result<GenerateDataKeyResponse, KmsError> {
         let len = data_key_len(request)?;
         let context = &request.encryption_context;
-        let purpose = Purpose::cryptographic(action, context, &request.grant_tokens);
-        let operation = action.as_str().trim_start_matches("kms:");
-        let record = self.key_for_encryption(caller, &request.key_id, &purpose, operation)?;
+        let particulars = [algorithm_particular(EncryptionAlgorithm::SymmetricDefault)];
+        let purpose = Purpose::cryptographic(action, context, &request.grant_tokens).with(&particulars);
+        let record = self.key_for_data_keys(caller, &request.key_id, &purpose)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
@@ -62,7 +63,7 @@ impl Core {
         caller: &Caller,
         request: &GenerateRandomRequest,
     ) -> Result<GenerateRandomResponse, KmsError> {
-        self.authorize_other(caller, Action::GenerateRandom, Resource::Account)?;
+        self.authorize_other(caller, Action::GenerateRandom, Resource::Account, &[])?;
         let len = request
             .number_of_bytes
             .ok_or_else(|| KmsError::Validation("NumberOfBytes is required.".into()))

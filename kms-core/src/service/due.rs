@@ -30,7 +30,8 @@ impl Core {
     /// Carries out everything that is due on any key.
     pub(super) fn run_due(&self) -> Result<DueReport, KmsError> {
         // Also wipes what is cached of keys that another process has changed.
-        self.sync_cache()?;
+        let counter = self.sync_cache()?;
+        self.credentials.sync(counter);
         let (settled, failed) = self.sweep()?;
         let scrubbed = self.store.scrub()?;
         Ok(DueReport { settled, failed, scrubbed })
@@ -56,7 +57,7 @@ impl Core {
         let now = self.now();
         // Made before the transaction, because custody may be slow, and dropped if somebody else rotated first.
         let fresh = match rotation_is_due(&seen, now) {
-            true => Some(self.custody.of(seen.origin)?.generate(key_id)?),
+            true => Some(self.custody.of(seen.origin)?.generate(key_id, seen.key_spec)?),
             false => None,
         };
         let erased = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;

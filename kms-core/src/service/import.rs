@@ -13,6 +13,7 @@ use crate::custody::NewMaterial;
 use crate::error::KmsError;
 use crate::import::WrappingKey;
 use crate::model::*;
+use crate::policy::{ConditionKey, Value};
 use crate::store::{KeyRecord, MaterialRecord};
 
 /// How long an import token is good.
@@ -54,7 +55,11 @@ impl Core {
         caller: &Caller,
         request: &GetParametersForImportRequest,
     ) -> Result<GetParametersForImportResponse, KmsError> {
-        let purpose = Purpose::new(Action::GetParametersForImport, OperationClass::Import);
+        let particulars = [
+            (ConditionKey::WrappingAlgorithm, request.wrapping_algorithm.as_str().into()),
+            (ConditionKey::WrappingKeySpec, request.wrapping_key_spec.as_str().into()),
+        ];
+        let purpose = Purpose::new(Action::GetParametersForImport, OperationClass::Import).with(&particulars);
         let record = self.view_key(caller, &request.key_id, &purpose)?;
         match request.wrapping_algorithm {
             WrappingAlgorithm::RsaesOaepSha1
@@ -114,7 +119,11 @@ impl Core {
         caller: &Caller,
         request: &ImportKeyMaterialRequest,
     ) -> Result<ImportKeyMaterialResponse, KmsError> {
-        let purpose = Purpose::new(Action::ImportKeyMaterial, OperationClass::Import);
+        let model = request.expiration_model.unwrap_or(ExpirationModel::KeyMaterialExpires);
+        let valid_to = request.valid_to.map(|valid_to| (ConditionKey::ValidTo, Value::Time(valid_to)));
+        let particulars: Vec<_> =
+            std::iter::once((ConditionKey::ExpirationModel, model.as_str().into())).chain(valid_to).collect();
+        let purpose = Purpose::new(Action::ImportKeyMaterial, OperationClass::Import).with(&particulars);
         // Asked once more in the transaction; here, so that nothing is unwrapped for a request that will be refused.
         let seen = self.view_key(caller, &request.key_id, &purpose)?;
         check_material_description(request.key_material_description.as_deref())?;
@@ -126,7 +135,7 @@ impl Core {
             .map_err(|_| KmsError::InvalidImportToken(String::new()))?;
         let material =
             WrappingKey::from_pkcs8(&pkcs8)?.unwrap(token.algorithm, &request.encrypted_key_material)?;
-        let taken = self.custody.of(seen.origin)?.import(&seen.key_id, &material)?;
+        let taken = self.custody.of(seen.origin)?.import(&seen.key_id, seen.key_spec, &material)?;
         self.change_key(caller, &request.key_id, &purpose, |record, tx, now| {
             let was_waiting = record.state(now) == KeyState::PendingImport;
             place_material(record, request, &taken, &self.arn(&record.key_id))?;

@@ -4,17 +4,18 @@ use super::Core;
 use super::access::Purpose;
 use super::authorizer::Resource;
 use super::paging::{after_marker, check_range, cut, page_size};
+use super::policies;
 use super::states::OperationClass;
+use super::tags::{check_tags, tag_particulars};
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::{ConditionKey, Value};
 use crate::store::{self, KeyRecord, MaterialRecord, RotationRecord};
 
 /// The longest description in bytes.
 const MAX_DESCRIPTION_LEN: usize = 8192;
 /// The waiting period of a deletion when none is given.
 const DEFAULT_WINDOW_DAYS: i32 = 30;
-/// The most tags on a key.
-const MAX_TAGS: usize = 50;
 
 impl Core {
     pub(super) fn create_key(
@@ -22,8 +23,14 @@ impl Core {
         caller: &Caller,
         request: &CreateKeyRequest,
     ) -> Result<CreateKeyResponse, KmsError> {
-        self.authorize_other(caller, Action::CreateKey, Resource::Account)?;
         let template = self.new_key(request)?;
+        let particulars = creation_particulars(request, &template);
+        self.authorize_other(caller, Action::CreateKey, Resource::Account, &particulars)?;
+        if !request.tags.is_empty() {
+            let resource = Resource::NewKey(&template.key_id);
+            self.authorize_other(caller, Action::TagResource, resource, &particulars)?;
+        }
+        self.check_new_policy(caller, &template, request.bypass_policy_lockout_safety_check)?;
         Ok(CreateKeyResponse { key_metadata: self.store_new_key(template)? })
     }
 
@@ -33,7 +40,7 @@ impl Core {
         let material = match record.origin {
             Origin::External => None,
             Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
-                Some(custody.generate(&record.key_id)?)
+                Some(custody.generate(&record.key_id, record.key_spec)?)
             }
         };
         if let Some(material) = &material {
@@ -54,18 +61,14 @@ impl Core {
         let description = request.description.clone().unwrap_or_default();
         check_description(&description)?;
         check_tags(&request.tags)?;
-        if request.policy.is_some() {
-            // Taking a policy that is not enforced would be worse than refusing it.
-            return Err(KmsError::UnsupportedOperation(
-                "Key policies other than the default policy are not supported by this service.".into(),
-            ));
-        }
+        let policy = request.policy.as_deref().map(policies::parse).transpose()?;
         if let Some(id) = &request.custom_key_store_id {
             return Err(KmsError::CustomKeyStoreNotFound(format!("Custom key store {id} does not exist.")));
         }
-        if key_spec != KeySpec::SymmetricDefault {
+        let origin = request.origin.unwrap_or(Origin::AwsKms);
+        if !self.custody.of(origin)?.holds(key_spec) {
             return Err(KmsError::UnsupportedOperation(format!(
-                "KeySpec {key_spec} is not supported by this service."
+                "KeySpec {key_spec} is not supported for Origin {origin}."
             )));
         }
         let key_id = match request.multi_region {
@@ -76,7 +79,7 @@ impl Core {
             key_id,
             key_spec,
             key_usage,
-            origin: request.origin.unwrap_or(Origin::AwsKms),
+            origin,
             key_manager: KeyManager::Customer,
             managing_service: None,
             description,
@@ -86,12 +89,15 @@ impl Core {
             rotation: RotationRecord::default(),
             materials: Vec::new(),
             tags: request.tags.clone(),
+            policy,
         })
     }
 
     /// The description of a key as of now.
     pub(super) fn metadata(&self, record: &KeyRecord) -> KeyMetadata {
         let current = record.current_material();
+        // Only these can have more than one material, so that AWS names it.
+        let symmetric = current.filter(|_| record.key_spec == KeySpec::SymmetricDefault);
         KeyMetadata {
             account_id: self.realm.account.clone(),
             key_id: record.key_id,
@@ -107,10 +113,10 @@ impl Core {
             expiration_model: current.and_then(|material| material.expiration_model),
             key_manager: record.key_manager,
             key_spec: record.key_spec,
-            encryption_algorithms: vec![EncryptionAlgorithm::SymmetricDefault],
+            algorithms: Algorithms::of(record.key_spec, record.key_usage),
             multi_region: record.key_id.is_multi_region(),
             pending_deletion_window_in_days: None,
-            current_key_material_id: current.map(|material| material.material_id),
+            current_key_material_id: symmetric.map(|material| material.material_id),
         }
     }
 
@@ -132,7 +138,7 @@ impl Core {
         caller: &Caller,
         request: &ListKeysRequest,
     ) -> Result<ListKeysResponse, KmsError> {
-        self.authorize_other(caller, Action::ListKeys, Resource::Account)?;
+        self.authorize_other(caller, Action::ListKeys, Resource::Account, &[])?;
         let size = page_size(&request.page, 100, 1000)?;
         let after: Option<KeyId> = after_marker(&request.page, "keys")?;
         self.sweep()?;
@@ -197,7 +203,10 @@ impl Core {
     ) -> Result<ScheduleKeyDeletionResponse, KmsError> {
         let window = request.pending_window_in_days.unwrap_or(DEFAULT_WINDOW_DAYS);
         check_range(window, "pendingWindowInDays", 7, 30)?;
-        let purpose = Purpose::new(Action::ScheduleKeyDeletion, OperationClass::ScheduleDeletion);
+        let particulars =
+            [(ConditionKey::ScheduleKeyDeletionPendingWindowInDays, Value::Number(i64::from(window)))];
+        let purpose =
+            Purpose::new(Action::ScheduleKeyDeletion, OperationClass::ScheduleDeletion).with(&particulars);
         self.change_key(caller, &request.key_id, &purpose, |record, _, now| {
             let deletion_date = Some(now.plus_days(i64::from(window)));
             record.deletion_date = deletion_date;
@@ -262,21 +271,23 @@ fn check_description(description: &str) -> Result<(), KmsError> {
     Ok(())
 }
 
-fn check_tags(tags: &[Tag]) -> Result<(), KmsError> {
-    if tags.len() > MAX_TAGS {
-        return Err(KmsError::Tag("Too many tags".into()));
-    }
-    for (index, tag) in tags.iter().enumerate() {
-        if tag.key.is_empty() || tag.key.len() > 128 || tag.value.len() > 256 {
-            let bound = format_args!("have a key of 1 to 128 and a value of 0 to 256 characters");
-            return Err(KmsError::constraint(None, "tags", bound));
-        }
-        if tag.key.starts_with("aws:") {
-            return Err(KmsError::Tag("Tags beginning with aws: are reserved".into()));
-        }
-        if tags[..index].iter().any(|other| other.key == tag.key) {
-            return Err(KmsError::Tag("Duplicate tag keys".into()));
-        }
-    }
-    Ok(())
+/// What conditions may ask about a key that is to be created.
+fn creation_particulars<'a>(
+    request: &'a CreateKeyRequest,
+    template: &KeyRecord,
+) -> Vec<(ConditionKey, Value<'a>)> {
+    let mut particulars = vec![
+        (ConditionKey::KeySpec, template.key_spec.as_str().into()),
+        (ConditionKey::CustomerMasterKeySpec, template.key_spec.as_str().into()),
+        (ConditionKey::KeyUsage, template.key_usage.as_str().into()),
+        (ConditionKey::CustomerMasterKeyUsage, template.key_usage.as_str().into()),
+        (ConditionKey::KeyOrigin, template.origin.as_str().into()),
+        (ConditionKey::MultiRegion, Value::Bool(request.multi_region)),
+        (
+            ConditionKey::BypassPolicyLockoutSafetyCheck,
+            Value::Bool(request.bypass_policy_lockout_safety_check),
+        ),
+    ];
+    particulars.extend(tag_particulars(&request.tags));
+    particulars
 }

@@ -1,23 +1,35 @@
 //! The service in this process.
 
 mod access;
+mod agreement;
 mod aliases;
 mod authorizer;
 mod cache;
 mod crypto;
+mod data_key_pairs;
 mod data_keys;
 mod due;
+mod explain;
+mod grant_set;
+mod grants;
+mod identities;
 mod import;
 mod keys;
+mod macs;
 mod managed;
 mod paging;
+mod policies;
 mod rotation;
+mod signatures;
 mod states;
+mod tags;
 
 use std::sync::Arc;
 
-pub use authorizer::{AuthorizationRequest, Authorizer, Decision, DefaultPolicy, Resource};
+pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
+pub use explain::{ExplainRequest, Explanation};
+pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
 use crate::client::KeyService;
@@ -46,10 +58,12 @@ struct Core {
     store: Arc<dyn MetadataStore>,
     custody: CustodyRegistry,
     import_tokens: Sealer,
+    grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
-    authorizer: Arc<dyn Authorizer>,
+    policies: policies::PolicyBook,
     cache: cache::KeyCache,
+    credentials: identities::CredentialCache,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -57,9 +71,9 @@ pub struct Builder {
     store: Arc<dyn MetadataStore>,
     custody: CustodyRegistry,
     import_tokens: Sealer,
+    grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
-    authorizer: Arc<dyn Authorizer>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -81,12 +95,6 @@ impl Builder {
         self
     }
 
-    /// Decides by something else than the default policy.
-    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
-        self.authorizer = authorizer;
-        self
-    }
-
     /// Holds material of `origin` in `custody`, beside the software custody.
     pub fn custody(mut self, origin: Origin, custody: Arc<dyn crate::custody::KeyCustody>) -> Self {
         self.custody = self.custody.with(origin, custody);
@@ -95,9 +103,22 @@ impl Builder {
 
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, clock, realm, authorizer } = self;
-        let cache = cache::KeyCache::default();
-        EmbeddedKms { core: Core { store, custody, import_tokens, clock, realm, authorizer, cache } }
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm } = self;
+        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
+        let policies = policies::PolicyBook::new(realm.clone());
+        EmbeddedKms {
+            core: Core {
+                store,
+                custody,
+                import_tokens,
+                grant_tokens,
+                clock,
+                realm,
+                policies,
+                cache,
+                credentials,
+            },
+        }
     }
 }
 
@@ -109,9 +130,9 @@ impl EmbeddedKms {
             store,
             custody: CustodyRegistry::software(software),
             import_tokens: root.sealer(Purpose::ImportTokens)?,
+            grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
-            authorizer: Arc::new(DefaultPolicy),
         })
     }
 
@@ -123,6 +144,17 @@ impl EmbeddedKms {
     /// The Region and account that this service stands for.
     pub fn realm(&self) -> &Realm {
         &self.core.realm
+    }
+
+    /// Whether the store answers.
+    pub fn check_health(&self) -> Result<(), KmsError> {
+        self.core.store.change_counter()?;
+        Ok(())
+    }
+
+    /// Whether a caller may do something with a key, and which statement or grant decides. Changes nothing.
+    pub fn explain(&self, caller: &Caller, request: &ExplainRequest) -> Result<Explanation, KmsError> {
+        self.core.explain(caller, request)
     }
 
     /// Carries out what is due on keys that nobody touches: deletion after the waiting period, expiry of imported
@@ -165,6 +197,17 @@ delegate! {
     generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
         -> GenerateDataKeyWithoutPlaintextResponse;
     generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+    generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+        -> GenerateDataKeyPairWithoutPlaintextResponse;
+    get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+    sign(SignRequest) -> SignResponse;
+    verify(VerifyRequest) -> VerifyResponse;
+    generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+    verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+    derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+    encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+    decapsulate(DecapsulateRequest) -> DecapsulateResponse;
     enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
     disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
     get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
@@ -173,4 +216,15 @@ delegate! {
     get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
     import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
     delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;
+    get_key_policy(GetKeyPolicyRequest) -> GetKeyPolicyResponse;
+    put_key_policy(PutKeyPolicyRequest) -> PutKeyPolicyResponse;
+    list_key_policies(ListKeyPoliciesRequest) -> ListKeyPoliciesResponse;
+    create_grant(CreateGrantRequest) -> CreateGrantResponse;
+    list_grants(ListGrantsRequest) -> ListGrantsResponse;
+    list_retirable_grants(ListRetirableGrantsRequest) -> ListRetirableGrantsResponse;
+    retire_grant(RetireGrantRequest) -> RetireGrantResponse;
+    revoke_grant(RevokeGrantRequest) -> RevokeGrantResponse;
+    tag_resource(TagResourceRequest) -> TagResourceResponse;
+    untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+    list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
 }

@@ -7,6 +7,7 @@ use super::states::OperationClass;
 use crate::custody::NewMaterial;
 use crate::error::KmsError;
 use crate::model::*;
+use crate::policy::{ConditionKey, Value};
 use crate::store::{KeyRecord, MaterialRecord, RotationEvent, RotationSchedule};
 
 /// The period when none is given, and that of AWS managed keys.
@@ -40,7 +41,10 @@ impl Core {
         if let Some(days) = period {
             check_range(days, "rotationPeriodInDays", 90, 2560)?;
         }
-        let purpose = Purpose::new(Action::EnableKeyRotation, OperationClass::ConfigureRotation);
+        let days = period.map_or(i64::from(DEFAULT_PERIOD_DAYS), i64::from);
+        let particulars = [(ConditionKey::RotationPeriodInDays, Value::Number(days))];
+        let purpose =
+            Purpose::new(Action::EnableKeyRotation, OperationClass::ConfigureRotation).with(&particulars);
         self.change_key(caller, &request.key_id, &purpose, |record, _, now| {
             let period_days = match (period, record.rotation.schedule) {
                 (Some(days), _) => days.unsigned_abs(),
@@ -137,7 +141,7 @@ impl Core {
         let fresh = match seen.origin {
             Origin::External => None,
             Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
-                Some(self.custody.of(seen.origin)?.generate(&seen.key_id)?)
+                Some(self.custody.of(seen.origin)?.generate(&seen.key_id, seen.key_spec)?)
             }
         };
         self.change_key(caller, &request.key_id, &purpose, |record, tx, now| {

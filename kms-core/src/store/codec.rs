@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AliasRecord, KeyRecord, StoreError};
-use crate::model::{AliasName, KeyId, MaterialId};
+use super::{AliasRecord, GrantRecord, KeyRecord, StoreError, UserRecord};
+use crate::model::{AccessKey, AliasName, GrantId, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName};
 use crate::seal::{SealError, Sealer};
 
 /// Seals each record for the row that it lies in: a row that was changed, exchanged with another one, or brought from
@@ -72,6 +72,49 @@ impl RecordCodec {
         self.open_json(&place, sealed, || format!("alias {name} of key {key_id}"))
     }
 
+    pub(super) fn seal_user(&self, record: &UserRecord) -> Result<Vec<u8>, StoreError> {
+        self.seal(&[b"user", record.name.as_str().as_bytes()], &json(record)?)
+    }
+
+    pub(super) fn open_user(&self, name: &UserName, sealed: &[u8]) -> Result<UserRecord, StoreError> {
+        self.open_json(&[b"user", name.as_str().as_bytes()], sealed, || format!("user {name}"))
+    }
+
+    pub(super) fn seal_access_key(
+        &self,
+        key: &AccessKey,
+        secret: &SecretAccessKey,
+    ) -> Result<Vec<u8>, StoreError> {
+        let created = key.creation_date.as_millis().to_le_bytes();
+        self.seal(&access_key_place(key, &created), secret.expose().as_bytes())
+    }
+
+    pub(super) fn open_access_key(
+        &self,
+        key: &AccessKey,
+        sealed: &[u8],
+    ) -> Result<SecretAccessKey, StoreError> {
+        let created = key.creation_date.as_millis().to_le_bytes();
+        let opened = self.sealer.open(&access_key_place(key, &created), sealed);
+        opened
+            .map(|secret| SecretAccessKey::new(Plaintext::copy_of(&secret)))
+            .map_err(|error| unsealed(error, || format!("access key {}", key.access_key_id)))
+    }
+
+    pub(super) fn seal_grant(&self, record: &GrantRecord) -> Result<Vec<u8>, StoreError> {
+        self.seal(&[b"grant", record.grant_id.as_bytes(), &record.key_id.to_bytes()], &json(record)?)
+    }
+
+    pub(super) fn open_grant(
+        &self,
+        grant_id: &GrantId,
+        key_id: &KeyId,
+        sealed: &[u8],
+    ) -> Result<GrantRecord, StoreError> {
+        let place: [&[u8]; 3] = [b"grant", grant_id.as_bytes(), &key_id.to_bytes()];
+        self.open_json(&place, sealed, || format!("grant {grant_id} of key {key_id}"))
+    }
+
     fn seal(&self, place: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.sealer.seal(place, plaintext).map_err(|error| StoreError::Backend(error.to_string()))
     }
@@ -85,6 +128,11 @@ impl RecordCodec {
         let bytes = self.sealer.open(place, sealed).map_err(|error| unsealed(error, &what))?;
         serde_json::from_slice(&bytes).map_err(|_| StoreError::Corrupt { what: what() })
     }
+}
+
+/// Everything about an access key that is not secret, so that none of it can be changed.
+fn access_key_place<'a>(key: &'a AccessKey, created: &'a [u8; 8]) -> [&'a [u8]; 4] {
+    [b"access key", key.access_key_id.as_str().as_bytes(), key.user.as_str().as_bytes(), created]
 }
 
 fn json<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {

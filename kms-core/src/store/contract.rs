@@ -2,12 +2,16 @@
 
 use tempfile::TempDir;
 
+use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
-use crate::model::{KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin};
+use crate::model::{
+    AccountId, GrantConstraints, GrantOperation, KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin,
+};
+use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
 
 /// A store with what keeps it alive.
-type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
+pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
 
 fn memory() -> Fixture {
     (Box::new(MemoryStore::new()), None)
@@ -36,6 +40,7 @@ fn key() -> KeyRecord {
         rotation: RotationRecord::default(),
         materials: vec![MaterialRecord::new(MaterialId::from_bytes([7; 32]), KeyMaterialState::Current)],
         tags: Vec::new(),
+        policy: None,
     }
 }
 
@@ -154,6 +159,69 @@ fn an_alias_needs_its_key((store, _dir): Fixture) {
     assert!(write(&*store, |tx| Ok(tx.put_alias(&alias("alias/a", &record))?)).is_err());
 }
 
+fn grant(number: u8, key: &KeyRecord, grantee: &str, name: Option<&str>) -> GrantRecord {
+    GrantRecord {
+        grant_id: GrantId::from_bytes([number; 32]),
+        key_id: key.key_id,
+        grantee: Principal::from_arn(grantee),
+        retiring: name.map(|_| Principal::from_arn("arn:aws:iam::000000000000:user/r")),
+        issuing_account: AccountId::local(),
+        operations: vec![GrantOperation::Decrypt],
+        constraints: GrantConstraints::default(),
+        name: name.map(str::to_owned),
+        creation_date: Timestamp::from_millis(3),
+    }
+}
+
+fn grants_are_found_by_key_grantee_name_and_retiring_principal((store, _dir): Fixture) {
+    let (owner, other) = (key(), key());
+    let (role, session) = ("arn:aws:iam::1:role/dept/ops", "arn:aws:iam::1:role/ops");
+    let grants = [
+        grant(1, &owner, "a", None),
+        grant(2, &owner, role, Some("n")),
+        grant(3, &owner, "a", Some("n")),
+        grant(4, &other, "a", None),
+    ];
+    write(&*store, |tx| {
+        tx.put_key(&owner)?;
+        tx.put_key(&other)?;
+        grants.iter().try_for_each(|one| Ok(tx.put_grant(one)?))
+    })
+    .expect("writes");
+    let found = |filter: GrantFilter<'_>, after: Option<u8>, limit| -> Vec<u8> {
+        let after = after.map(|number| GrantId::from_bytes([number; 32]));
+        let list = read(&*store, |tx| Ok(tx.list_grants(filter, after.as_ref(), limit)?)).expect("reads");
+        list.iter().map(|one| one.grant_id.as_bytes()[0]).collect()
+    };
+    let (a, session) = (Principal::from_arn("a"), Principal::from_arn(session));
+    assert_eq!(found(GrantFilter::Key(&owner.key_id), None, 9), [1, 2, 3]);
+    assert_eq!(found(GrantFilter::Key(&owner.key_id), Some(1), 1), [2]);
+    assert_eq!(found(GrantFilter::Grantee(&owner.key_id, &a), None, 9), [1, 3]);
+    assert_eq!(found(GrantFilter::Grantee(&owner.key_id, &session), None, 9), [2]);
+    assert_eq!(found(GrantFilter::Named(&owner.key_id, &a, "n"), None, 9), [3]);
+    let retiring = Principal::from_arn("arn:aws:iam::000000000000:user/r");
+    assert_eq!(found(GrantFilter::Retiring(&retiring), Some(2), 9), [3]);
+    write(&*store, |tx| Ok(tx.delete_grant(&grants[2].grant_id)?)).expect("deletes");
+    read(&*store, |tx| {
+        assert_eq!(tx.grant(&grants[1].grant_id)?.as_ref(), Some(&grants[1]));
+        assert_eq!(tx.grant(&grants[2].grant_id)?, None);
+        assert_eq!((tx.count_grants(&owner.key_id)?, tx.count_grants(&other.key_id)?), (2, 1));
+        Ok(())
+    })
+    .expect("reads");
+    write(&*store, |tx| Ok(tx.erase_key(&owner.key_id)?)).expect("erases");
+    assert_eq!(found(GrantFilter::Key(&owner.key_id), None, 9), [0_u8; 0]);
+    assert_eq!(found(GrantFilter::Key(&other.key_id), None, 9), [4]);
+    assert!(write(&*store, |tx| Ok(tx.put_grant(&grants[0])?)).is_err(), "its key is gone");
+}
+
+fn a_policy_is_kept_as_it_was_written((store, _dir): Fixture) {
+    let policy = KeyPolicy::default_of(&AccountId::local());
+    let record = KeyRecord { policy: Some(policy), ..key() };
+    put(&*store, &record);
+    assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(Some(record.clone())));
+}
+
 macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
@@ -169,4 +237,8 @@ contract! {
     erasing_a_key_takes_everything_of_it,
     due_keys_come_longest_overdue_first,
     an_alias_needs_its_key,
+    users_and_access_keys_round_trip,
+    an_access_key_needs_its_user,
+    grants_are_found_by_key_grantee_name_and_retiring_principal,
+    a_policy_is_kept_as_it_was_written,
 }

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{AliasRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, StoreError, WriteTx, WriteWork};
+use super::identities::IdentityState;
+use super::{
+    AliasRecord, GrantFilter, GrantRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, StoreError, WriteTx,
+    WriteWork,
+};
 use crate::error::KmsError;
-use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
+use crate::model::{AliasName, GrantId, KeyId, MaterialId, Timestamp};
 
 /// A [`MetadataStore`] in memory.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ struct State {
     keys: BTreeMap<KeyId, KeyRecord>,
     handles: BTreeMap<(KeyId, MaterialId), Vec<u8>>,
     aliases: BTreeMap<AliasName, AliasRecord>,
+    identities: IdentityState,
+    grants: BTreeMap<GrantId, GrantRecord>,
 }
 
 impl MemoryStore {
@@ -59,11 +65,16 @@ impl MetadataStore for MemoryStore {
     }
 }
 
-struct MemoryTx {
+pub(super) struct MemoryTx {
     state: RefCell<State>,
 }
 
 impl MemoryTx {
+    /// Runs `work` on users and access keys.
+    pub(super) fn identities<T>(&self, work: impl FnOnce(&mut IdentityState) -> T) -> T {
+        work(&mut self.state.borrow_mut().identities)
+    }
+
     fn require_key(&self, key_id: &KeyId) -> Result<(), StoreError> {
         match self.state.borrow().keys.contains_key(key_id) {
             true => Ok(()),
@@ -108,6 +119,26 @@ impl ReadTx for MemoryTx {
         Ok(records.filter(wanted).take(limit).cloned().collect())
     }
 
+    fn grant(&self, grant_id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+        Ok(self.state.borrow().grants.get(grant_id).cloned())
+    }
+
+    fn list_grants(
+        &self,
+        filter: GrantFilter<'_>,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRecord>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state.borrow();
+        let records = state.grants.range::<GrantId, _>((from, Bound::Unbounded)).map(|(_, record)| record);
+        Ok(records.filter(|record| filter.picks(record)).take(limit).cloned().collect())
+    }
+
+    fn count_grants(&self, key_id: &KeyId) -> Result<usize, StoreError> {
+        Ok(self.state.borrow().grants.values().filter(|record| record.key_id == *key_id).count())
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         let state = self.state.borrow();
         let due = |record: &KeyRecord| record.next_due().filter(|due| *due <= now);
@@ -145,6 +176,7 @@ impl WriteTx for MemoryTx {
         state.keys.remove(key_id);
         state.handles.retain(|(owner, _), _| owner != key_id);
         state.aliases.retain(|_, record| record.key_id != *key_id);
+        state.grants.retain(|_, record| record.key_id != *key_id);
         Ok(())
     }
 
@@ -156,6 +188,17 @@ impl WriteTx for MemoryTx {
 
     fn delete_alias(&self, name: &AliasName) -> Result<(), StoreError> {
         self.state.borrow_mut().aliases.remove(name);
+        Ok(())
+    }
+
+    fn put_grant(&self, record: &GrantRecord) -> Result<(), StoreError> {
+        self.require_key(&record.key_id)?;
+        self.state.borrow_mut().grants.insert(record.grant_id, record.clone());
+        Ok(())
+    }
+
+    fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
+        self.state.borrow_mut().grants.remove(grant_id);
         Ok(())
     }
 }

@@ -1,21 +1,26 @@
-//! Where keys, materials and aliases are kept.
+//! Where keys, materials, aliases and grants are kept.
 //!
 //! [`MetadataStore`] is the seam: transactions over typed records, and pages in the order of ids and names. The
 //! implementations are [`SqliteStore`] (durable, several processes) and [`MemoryStore`] (tests). One contract suite
 //! runs on both.
 
 mod codec;
+mod grants;
+mod identities;
 mod memory;
 mod record;
 mod sqlite;
 
 pub use codec::RecordCodec;
+pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
-pub use record::{AliasRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule};
+pub use record::{
+    AliasRecord, GrantRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule,
+};
 pub use sqlite::SqliteStore;
 
 use crate::error::KmsError;
-use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
+use crate::model::{AliasName, GrantId, KeyId, MaterialId, Principal, Timestamp};
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,8 +57,21 @@ impl From<StoreError> for KmsError {
     }
 }
 
+/// Which grants to list.
+#[derive(Debug, Clone, Copy)]
+pub enum GrantFilter<'a> {
+    /// Those of a key.
+    Key(&'a KeyId),
+    /// Those of a key to a principal. A role is found by its name, whatever its path.
+    Grantee(&'a KeyId, &'a Principal),
+    /// Those of a key to a principal that were given this name.
+    Named(&'a KeyId, &'a Principal, &'a str),
+    /// Those that a principal may retire.
+    Retiring(&'a Principal),
+}
+
 /// What can be read in a transaction.
-pub trait ReadTx {
+pub trait ReadTx: ReadIdentities {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
@@ -78,12 +96,27 @@ pub trait ReadTx {
         limit: usize,
     ) -> Result<Vec<AliasRecord>, StoreError>;
 
+    /// A grant.
+    fn grant(&self, grant_id: &GrantId) -> Result<Option<GrantRecord>, StoreError>;
+
+    /// Grants in ascending order of their ids, from the first one after `after`. However many others a key has, only
+    /// those that the filter picks are looked at.
+    fn list_grants(
+        &self,
+        filter: GrantFilter<'_>,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRecord>, StoreError>;
+
+    /// How many grants a key has.
+    fn count_grants(&self, key_id: &KeyId) -> Result<usize, StoreError>;
+
     /// Keys with something due at or before `now`, at most `limit`, the longest overdue first.
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError>;
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
-pub trait WriteTx: ReadTx {
+pub trait WriteTx: ReadTx + WriteIdentities {
     /// Writes the record of a key, new or not.
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
 
@@ -98,7 +131,7 @@ pub trait WriteTx: ReadTx {
     /// Overwrites and removes the handle of a material. Absent is fine.
     fn erase_material_handle(&self, key_id: &KeyId, material_id: &MaterialId) -> Result<(), StoreError>;
 
-    /// Overwrites and removes a key with its material handles and aliases.
+    /// Overwrites and removes a key with its material handles, aliases and grants.
     fn erase_key(&self, key_id: &KeyId) -> Result<(), StoreError>;
 
     /// Writes an alias, new or not. Its key must exist.
@@ -106,6 +139,12 @@ pub trait WriteTx: ReadTx {
 
     /// Removes an alias.
     fn delete_alias(&self, name: &AliasName) -> Result<(), StoreError>;
+
+    /// Writes a new grant. Its key must exist.
+    fn put_grant(&self, record: &GrantRecord) -> Result<(), StoreError>;
+
+    /// Removes a grant.
+    fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError>;
 }
 
 /// The work of a read transaction.
@@ -113,7 +152,7 @@ pub type ReadWork<'a> = &'a mut dyn FnMut(&dyn ReadTx) -> Result<(), KmsError>;
 /// The work of a write transaction.
 pub type WriteWork<'a> = &'a mut dyn FnMut(&dyn WriteTx) -> Result<(), KmsError>;
 
-/// A transactional store of keys, material handles and aliases.
+/// A transactional store of keys, material handles, aliases and grants.
 ///
 /// A backend may run the work of a transaction again after a conflict, so the work must not have effects outside the
 /// transaction.

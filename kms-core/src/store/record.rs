@@ -1,11 +1,13 @@
-//! What is stored about keys and aliases.
+//! What is stored about keys, aliases and grants.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AliasName, ExpirationModel, KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId,
-    Origin, RotationType, Tag, Timestamp,
+    AccountId, AliasName, ExpirationModel, GrantConstraints, GrantId, GrantOperation, KeyId, KeyManager,
+    KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal, RotationType, Tag,
+    Timestamp,
 };
+use crate::policy::KeyPolicy;
 
 /// Everything about one KMS key except the bytes of its materials.
 ///
@@ -39,6 +41,10 @@ pub struct KeyRecord {
     pub materials: Vec<MaterialRecord>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// Its policy, parsed when the record is read. Absent where nobody has written one, and in records from before
+    /// there were policies: then it has the default policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<KeyPolicy>,
 }
 
 /// The rotation of a key.
@@ -175,4 +181,27 @@ pub struct AliasRecord {
     pub creation_date: Timestamp,
     /// When it was last pointed at a key.
     pub last_updated_date: Timestamp,
+}
+
+/// A grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// The id.
+    pub grant_id: GrantId,
+    /// The key.
+    pub key_id: KeyId,
+    /// Who may do something with the key.
+    pub grantee: Principal,
+    /// Who may retire the grant.
+    pub retiring: Option<Principal>,
+    /// The account that created it.
+    pub issuing_account: AccountId,
+    /// What it permits.
+    pub operations: Vec<GrantOperation>,
+    /// When it permits that.
+    pub constraints: GrantConstraints,
+    /// The name that makes its creation idempotent.
+    pub name: Option<String>,
+    /// When it was created.
+    pub creation_date: Timestamp,
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::{
-    AliasRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, RecordCodec, StoreError, WriteTx, WriteWork,
+    AliasRecord, GrantFilter, GrantRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, RecordCodec,
+    StoreError, WriteTx, WriteWork,
 };
 use crate::error::KmsError;
-use crate::model::{AliasName, KeyId, MaterialId, Timestamp};
+use crate::model::{AliasName, GrantId, KeyId, MaterialId, Timestamp};
 
 /// How long a process waits for another one to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +24,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("grants.sql"), include_str!("identities.sql")];
 
 /// A [`MetadataStore`] in a SQLite database.
 pub struct SqliteStore {
@@ -100,7 +102,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     tx.commit().map_err(backend)
 }
 
-fn backend(error: rusqlite::Error) -> StoreError {
+pub(super) fn backend(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -162,9 +164,9 @@ fn empty_log(writer: &Connection, erased: i64) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-struct SqliteTx<'a> {
-    inner: Transaction<'a>,
-    codec: &'a RecordCodec,
+pub(super) struct SqliteTx<'a> {
+    pub(super) inner: Transaction<'a>,
+    pub(super) codec: &'a RecordCodec,
 }
 
 impl SqliteTx<'_> {
@@ -173,13 +175,13 @@ impl SqliteTx<'_> {
         statement.query_row(parameters, |row| row.get(0)).optional().map_err(backend)
     }
 
-    fn execute(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
+    pub(super) fn execute(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
         self.inner.prepare_cached(sql).and_then(|mut one| one.execute(parameters)).map_err(backend)?;
         Ok(())
     }
 
     /// Remembered in the same transaction as the erasure, so that a crash before the log is emptied is made good.
-    fn request_scrub(&self) -> Result<(), StoreError> {
+    pub(super) fn request_scrub(&self) -> Result<(), StoreError> {
         self.execute("UPDATE erasure SET erased = erased + 1", &[])
     }
 
@@ -195,6 +197,25 @@ impl SqliteTx<'_> {
         let sealed: Vec<u8> = row.get(2).map_err(backend)?;
         let parsed = name.parse().map_err(|_| StoreError::Corrupt { what: format!("alias {name:?}") })?;
         self.codec.open_alias(&parsed, &parse_key_id(&key_id)?, &sealed)
+    }
+
+    fn grant_rows(
+        &self,
+        sql: &str,
+        parameters: &[&dyn rusqlite::ToSql],
+    ) -> Result<Vec<GrantRecord>, StoreError> {
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        let mut rows = statement.query(parameters).map_err(backend)?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next().map_err(backend)? {
+            let grant_id: String = row.get(0).map_err(backend)?;
+            let key_id: String = row.get(1).map_err(backend)?;
+            let sealed: Vec<u8> = row.get(2).map_err(backend)?;
+            let parsed =
+                grant_id.parse().map_err(|_| StoreError::Corrupt { what: format!("grant {grant_id:?}") })?;
+            records.push(self.codec.open_grant(&parsed, &parse_key_id(&key_id)?, &sealed)?);
+        }
+        Ok(records)
     }
 }
 
@@ -260,6 +281,53 @@ impl ReadTx for SqliteTx<'_> {
         Ok(records)
     }
 
+    fn grant(&self, grant_id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+        let sql = "SELECT grant_id, key_id, sealed FROM kms_grant WHERE grant_id = ?1";
+        Ok(self.grant_rows(sql, params![grant_id.to_string()])?.pop())
+    }
+
+    fn list_grants(
+        &self,
+        filter: GrantFilter<'_>,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRecord>, StoreError> {
+        let after = after.map(GrantId::to_string).unwrap_or_default();
+        let limit = sql_limit(limit);
+        // One statement for each filter, so that each goes through its own index.
+        match filter {
+            GrantFilter::Key(key_id) => self.grant_rows(
+                "SELECT grant_id, key_id, sealed FROM kms_grant
+                 WHERE key_id = ?3 AND grant_id > ?1 ORDER BY grant_id LIMIT ?2",
+                params![after, limit, key_id.to_string()],
+            ),
+            GrantFilter::Grantee(key_id, grantee) => self.grant_rows(
+                "SELECT grant_id, key_id, sealed FROM kms_grant
+                 WHERE key_id = ?3 AND grantee = ?4 AND grant_id > ?1 ORDER BY grant_id LIMIT ?2",
+                params![after, limit, key_id.to_string(), grantee.lookup_name()],
+            ),
+            GrantFilter::Named(key_id, grantee, name) => self.grant_rows(
+                "SELECT grant_id, key_id, sealed FROM kms_grant
+                 WHERE key_id = ?3 AND grantee = ?4 AND name = ?5 AND grant_id > ?1 ORDER BY grant_id LIMIT ?2",
+                params![after, limit, key_id.to_string(), grantee.lookup_name(), name],
+            ),
+            GrantFilter::Retiring(principal) => self.grant_rows(
+                "SELECT grant_id, key_id, sealed FROM kms_grant
+                 WHERE retiring = ?3 AND grant_id > ?1 ORDER BY grant_id LIMIT ?2",
+                params![after, limit, principal.lookup_name()],
+            ),
+        }
+        // A column that was changed by hand must not bring a grant to somebody else.
+        .map(|records| records.into_iter().filter(|record| filter.picks(record)).collect())
+    }
+
+    fn count_grants(&self, key_id: &KeyId) -> Result<usize, StoreError> {
+        let sql = "SELECT count(*) FROM kms_grant WHERE key_id = ?1";
+        let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
+        let count: i64 = statement.query_row([key_id.to_string()], |row| row.get(0)).map_err(backend)?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         self.key_ids(
             "SELECT key_id FROM kms_key WHERE next_due <= ?1 ORDER BY next_due, key_id LIMIT ?2",
@@ -311,6 +379,7 @@ impl WriteTx for SqliteTx<'_> {
         self.execute("UPDATE material SET sealed = zeroblob(length(sealed)) WHERE key_id = ?1", row)?;
         self.execute("DELETE FROM material WHERE key_id = ?1", row)?;
         self.execute("DELETE FROM alias WHERE key_id = ?1", row)?;
+        self.execute("DELETE FROM kms_grant WHERE key_id = ?1", row)?;
         self.execute("DELETE FROM kms_key WHERE key_id = ?1", row)?;
         self.request_scrub()
     }
@@ -325,5 +394,66 @@ impl WriteTx for SqliteTx<'_> {
 
     fn delete_alias(&self, name: &AliasName) -> Result<(), StoreError> {
         self.execute("DELETE FROM alias WHERE name = ?1", params![name.as_str()])
+    }
+
+    fn put_grant(&self, record: &GrantRecord) -> Result<(), StoreError> {
+        let retiring = record.retiring.as_ref().map(|principal| principal.lookup_name());
+        self.execute(
+            "INSERT INTO kms_grant (grant_id, key_id, grantee, retiring, name, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                record.grant_id.to_string(),
+                record.key_id.to_string(),
+                record.grantee.lookup_name(),
+                retiring,
+                record.name,
+                self.codec.seal_grant(record)?
+            ],
+        )
+    }
+
+    fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
+        self.execute("DELETE FROM kms_grant WHERE grant_id = ?1", params![grant_id.to_string()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::{Purpose, RootKey};
+
+    /// A record as it was written before keys had policies.
+    const FIRST_RECORD: &str = r#"{"key_id":"6f1b8bd8-3b57-4f2b-9d6b-2c1f7c1b0a11","key_spec":"SYMMETRIC_DEFAULT",
+        "key_usage":"ENCRYPT_DECRYPT","origin":"AWS_KMS","key_manager":"CUSTOMER","managing_service":null,
+        "description":"d","creation_date":1,"enabled":true,"deletion_date":null,
+        "rotation":{"schedule":null,"on_demand_count":0},"materials":[],"tags":[{"key":"a","value":"b"}]}"#;
+
+    #[test]
+    fn a_database_of_the_first_schema_opens_with_its_records() {
+        let dir = tempfile::TempDir::new().expect("temporary directory");
+        let path = dir.path().join("keys.sqlite");
+        let root = RootKey::generate().expect("random");
+        let sealer = || root.sealer(Purpose::Records).expect("derives");
+        let key_id: KeyId = "6f1b8bd8-3b57-4f2b-9d6b-2c1f7c1b0a11".parse().expect("a key id");
+        let sealed = sealer().seal(&[b"key", &key_id.to_bytes()], FIRST_RECORD.as_bytes()).expect("seals");
+        let first = connect(&path).expect("connects");
+        first
+            .execute_batch("CREATE TABLE migration (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
+            .and_then(|()| first.execute_batch(MIGRATIONS[0]))
+            .and_then(|()| first.execute("INSERT INTO migration VALUES (1, 'then')", []))
+            .and_then(|_| {
+                let row = params![key_id.to_string(), sealed];
+                first.execute("INSERT INTO kms_key VALUES (?1, NULL, ?2)", row)
+            })
+            .expect("fills");
+        drop(first);
+        let store = SqliteStore::open(&path, RecordCodec::new(sealer())).expect("opens");
+        let record = super::super::read(&store, |tx| Ok(tx.key(&key_id)?)).expect("reads").expect("is there");
+        assert_eq!((record.description.as_str(), record.tags.len(), record.policy), ("d", 1, None));
+        let version: i64 = connect(&path)
+            .and_then(|now| {
+                now.query_row("SELECT max(version) FROM migration", [], |row| row.get(0)).map_err(backend)
+            })
+            .expect("reads");
+        assert_eq!(usize::try_from(version), Ok(MIGRATIONS.len()));
     }
 }

@@ -1,13 +1,9 @@
-//! The default policy, AWS managed keys, and the seam for another authorizer.
-
-use std::sync::{Arc, Mutex};
+//! The default policy, AWS managed keys, and which keys an operation asks about.
 
 use kms_core::KmsError;
 use kms_core::client::KeyService;
 use kms_core::model::*;
-use kms_core::seal::RootKey;
-use kms_core::service::{AuthorizationRequest, Authorizer, Decision, EmbeddedKms};
-use kms_core::store::MemoryStore;
+use kms_core::policy::IdentityPolicy;
 
 use crate::fixture::{Fixture, context, local, service};
 
@@ -92,36 +88,22 @@ fn another_account_is_refused_and_learns_nothing_from_ciphertext() {
     assert!(fixture.kms.list_keys(&stranger, &ListKeysRequest::default()).is_err());
 }
 
-/// Notes every action, and denies one.
-struct Recorder {
-    seen: Mutex<Vec<Action>>,
-    denied: Option<Action>,
-}
-
-impl Authorizer for Recorder {
-    fn decide(&self, request: &AuthorizationRequest<'_>) -> Decision {
-        self.seen.lock().expect("not poisoned").push(request.action);
-        if self.denied == Some(request.action) { Decision::Deny } else { Decision::Allow }
-    }
-}
-
 #[test]
 fn re_encrypt_asks_on_both_keys() {
-    for denied in [None, Some(Action::ReEncryptFrom), Some(Action::ReEncryptTo)] {
-        let recorder = Arc::new(Recorder { seen: Mutex::default(), denied });
-        let root = RootKey::generate().expect("random");
-        let builder = EmbeddedKms::builder(Arc::new(MemoryStore::new()), &root).expect("derives");
-        let kms = builder.authorizer(recorder.clone()).build();
-        let create =
-            || kms.create_key(&local(), &CreateKeyRequest::default()).expect("creates").key_metadata.key_id;
-        let (from, to) = (create(), create());
-        let request = EncryptRequest::new(from, Plaintext::copy_of(b"x"), context());
-        let blob = kms.encrypt(&local(), &request).expect("encrypts").ciphertext_blob;
-        recorder.seen.lock().expect("not poisoned").clear();
-        let result = kms.re_encrypt(&local(), &ReEncryptRequest::new(blob, context(), to));
-        assert_eq!(result.is_ok(), denied.is_none());
-        let seen = recorder.seen.lock().expect("not poisoned").clone();
-        assert!(seen.contains(&Action::ReEncryptTo));
-        assert_eq!(seen.contains(&Action::ReEncryptFrom), denied != Some(Action::ReEncryptTo));
+    let fixture = Fixture::in_memory();
+    let (from, to) = (fixture.create(), fixture.create());
+    let blob = fixture.encrypt(from, b"x").expect("encrypts");
+    let policy = |from: KeyId, to: KeyId| {
+        let allow = |action: &str, key_id: KeyId| {
+            let arn = fixture.arn(key_id);
+            format!(r#"{{"Effect": "Allow", "Action": "kms:{action}", "Resource": "{arn}"}}"#)
+        };
+        format!(r#"{{"Statement": [{}, {}]}}"#, allow("ReEncryptFrom", from), allow("ReEncryptTo", to))
+    };
+    let request = ReEncryptRequest::new(blob, context(), to);
+    for (text, expected) in [(policy(from, to), true), (policy(from, from), false), (policy(to, to), false)] {
+        let policy = IdentityPolicy::parse(&text).expect("parses");
+        let caller = local().with_policies([policy]);
+        assert_eq!(fixture.kms.re_encrypt(&caller, &request).is_ok(), expected, "{text}");
     }
 }

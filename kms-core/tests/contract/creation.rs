@@ -28,7 +28,7 @@ fn a_new_key_has_the_metadata_of_aws() {
         assert_eq!(metadata.key_usage, KeyUsage::EncryptDecrypt);
         assert_eq!(metadata.origin, Origin::AwsKms);
         assert_eq!(metadata.key_manager, KeyManager::Customer);
-        assert_eq!(metadata.encryption_algorithms, [EncryptionAlgorithm::SymmetricDefault]);
+        assert_eq!(metadata.algorithms.encryption, [EncryptionAlgorithm::SymmetricDefault]);
         assert!(metadata.enabled() && !metadata.multi_region);
         assert!(metadata.current_key_material_id.is_some());
     }
@@ -76,12 +76,6 @@ fn refusals_have_the_messages_of_aws() {
     assert_eq!(tagged(vec![tag("aws:x")]), KmsError::Tag("Tags beginning with aws: are reserved".into()));
     let many = (0..51).map(|number| tag(&number.to_string())).collect();
     assert_eq!(tagged(many), KmsError::Tag("Too many tags".into()));
-}
-
-#[test]
-fn a_policy_that_would_not_be_enforced_is_refused() {
-    let request = CreateKeyRequest { policy: Some("{}".into()), ..Default::default() };
-    assert!(matches!(refusal(request), KmsError::UnsupportedOperation(_)));
 }
 
 #[test]

@@ -69,6 +69,22 @@ fn import_again(fixture: &Fixture, key_id: KeyId) -> Result<(), KmsError> {
     fixture.import(key_id, [1; 32], |_| {}).map(drop)
 }
 
+fn grant(key_id: KeyId) -> CreateGrantRequest {
+    CreateGrantRequest::new(key_id, "arn:aws:iam::444455556666:user/eve", [GrantOperation::Decrypt])
+}
+
+fn put_policy(fixture: &Fixture, key_id: KeyId) -> Result<(), KmsError> {
+    let request = GetKeyPolicyRequest { key_id: key_id.into(), policy_name: None };
+    let policy = fixture.kms.get_key_policy(&fixture.caller, &request)?.policy;
+    let request = PutKeyPolicyRequest {
+        key_id: key_id.into(),
+        policy_name: None,
+        policy,
+        bypass_policy_lockout_safety_check: false,
+    };
+    fixture.kms.put_key_policy(&fixture.caller, &request).map(drop)
+}
+
 const OPERATIONS: &[(&str, Operation)] = &[
     ("Encrypt", |f, k| f.encrypt(k, b"x").map(drop)),
     ("Decrypt", decrypt_any),
@@ -82,6 +98,29 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("UpdateKeyDescription", describe_update),
     ("CreateAlias", |f, k| f.create_alias("alias/new", k)),
     ("UpdateAlias", update_alias),
+    ("TagResource", |f, k| {
+        let tags = vec![Tag { key: "a".into(), value: "1".into() }];
+        f.kms.tag_resource(&f.caller, &TagResourceRequest { key_id: k.into(), tags }).map(drop)
+    }),
+    ("UntagResource", |f, k| {
+        let tag_keys = vec!["a".into()];
+        f.kms.untag_resource(&f.caller, &UntagResourceRequest { key_id: k.into(), tag_keys }).map(drop)
+    }),
+    ("CreateGrant", |f, k| f.kms.create_grant(&f.caller, &grant(k)).map(drop)),
+    ("PutKeyPolicy", put_policy),
+    ("GetKeyPolicy", |f, k| {
+        f.kms
+            .get_key_policy(&f.caller, &GetKeyPolicyRequest { key_id: k.into(), policy_name: None })
+            .map(drop)
+    }),
+    ("ListKeyPolicies", |f, k| {
+        let request = ListKeyPoliciesRequest { key_id: k.into(), page: Page::default() };
+        f.kms.list_key_policies(&f.caller, &request).map(drop)
+    }),
+    ("ListResourceTags", |f, k| {
+        let request = ListResourceTagsRequest { key_id: k.into(), page: Page::default() };
+        f.kms.list_resource_tags(&f.caller, &request).map(drop)
+    }),
     ("EnableKeyRotation", |f, k| f.enable_rotation(k, None)),
     ("DisableKeyRotation", |f, k| f.kms.disable_key_rotation(&f.caller, &KeyOnlyRequest::new(k)).map(drop)),
     ("RotateKeyOnDemand", |f, k| match f.rotate(k) {
@@ -122,6 +161,13 @@ const TABLE: &[[End; 7]] = {
         [K, K, S, K, K, S, K], // UpdateKeyDescription
         [K, K, S, K, K, S, K], // CreateAlias
         [K, K, S, K, K, S, K], // UpdateAlias
+        [K, K, S, K, K, S, K], // TagResource
+        [K, K, S, K, K, S, K], // UntagResource
+        [K, D, S, K, D, S, S], // CreateGrant
+        [K, K, K, K, K, K, K], // PutKeyPolicy
+        [K, K, K, K, K, K, K], // GetKeyPolicy
+        [K, K, K, K, K, K, K], // ListKeyPolicies
+        [K, K, K, K, K, K, K], // ListResourceTags
         [K, D, S, O, O, O, O], // EnableKeyRotation
         [K, D, S, O, O, O, O], // DisableKeyRotation
         [K, D, S, K, D, S, S], // RotateKeyOnDemand

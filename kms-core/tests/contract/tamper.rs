@@ -10,6 +10,9 @@ use rusqlite::types::Value;
 
 use crate::fixture::{Fixture, context};
 
+/// Has a grant, and nothing else.
+const GUEST: &str = "arn:aws:iam::444455556666:user/guest";
+
 /// A small keystore, what it answers, and a connection that changes its database.
 struct Target {
     fixture: Fixture,
@@ -28,6 +31,8 @@ impl Target {
         let blobs =
             keys.map(|key_id| fixture.encrypt(key_id, key_id.to_string().as_bytes()).expect("encrypts"));
         fixture.create_alias("alias/data", keys[0]).expect("creates");
+        let guest = CreateGrantRequest::new(keys[0], GUEST, [GrantOperation::DescribeKey]);
+        fixture.kms.create_grant(&fixture.caller, &guest).expect("grants");
         let database = Connection::open(fixture.path().join("keys.sqlite")).expect("opens");
         database.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF;").expect("configures");
         Self { fixture, database, keys, blobs }
@@ -50,6 +55,14 @@ impl Target {
         answers.push(listed.map(|one| format!("{:?}", one.keys)));
         let listed = kms.list_aliases(caller, &ListAliasesRequest::default());
         answers.push(listed.map(|one| format!("{:?}", one.aliases)));
+        let request = ListGrantsRequest {
+            key_id: self.keys[0].into(),
+            grant_id: None,
+            grantee_principal: None,
+            grantee_service_principal: None,
+            page: Page::default(),
+        };
+        answers.push(kms.list_grants(caller, &request).map(|one| format!("{:?}", one.grants)));
         answers
     }
 
@@ -80,7 +93,9 @@ fn refusals(good: &[Answer], now: &[Answer]) -> Vec<KmsError> {
 fn every_flipped_byte_of_a_sealed_record_is_an_error_that_names_its_row() {
     let target = Target::new();
     let good = target.answers();
-    for (table, identity) in [("kms_key", "key_id"), ("material", "key_id"), ("alias", "name")] {
+    for (table, identity) in
+        [("kms_key", "key_id"), ("material", "key_id"), ("alias", "name"), ("kms_grant", "grant_id")]
+    {
         for row in target.rows(table) {
             let Value::Text(name) = target.get(table, identity, row) else { panic!("a text") };
             let sealed = target.get(table, "sealed", row);
@@ -112,6 +127,7 @@ fn every_changed_character_of_a_name_is_an_error() {
         ("material", "material_id"),
         ("alias", "name"),
         ("alias", "key_id"),
+        ("kms_grant", "grant_id"),
     ] {
         for row in target.rows(table) {
             let before = target.get(table, column, row);
@@ -155,6 +171,25 @@ fn an_alias_that_was_pointed_elsewhere_by_hand_encrypts_nothing() {
     let alias: AliasName = "alias/data".parse().expect("valid");
     let refused = target.fixture.encrypt(alias, b"x").expect_err("changed by hand");
     assert!(matches!(&refused, KmsError::CorruptRecord(text) if text.contains("alias/data")), "{refused}");
+}
+
+#[test]
+fn a_grant_that_was_turned_to_somebody_else_by_hand_permits_nothing() {
+    let target = Target::new();
+    let describe = |name: &str| {
+        let caller =
+            Caller::local("444455556666".parse().expect("an account"), name).with_policies(Vec::new());
+        target.fixture.kms.describe_key(&caller, &DescribeKeyRequest::new(target.keys[0]))
+    };
+    describe("guest").expect("granted");
+    let row = target.rows("kms_grant")[0];
+    target.set("kms_grant", "grantee", row, &Value::Text("arn:aws:iam::444455556666:user/mallory".into()));
+    assert!(matches!(describe("mallory"), Err(KmsError::AccessDenied(_))));
+    target.set("kms_grant", "grantee", row, &Value::Text(GUEST.into()));
+    target.set("kms_grant", "key_id", row, &Value::Text(target.keys[1].to_string()));
+    let guest = Caller::local("444455556666".parse().expect("an account"), "guest").with_policies(Vec::new());
+    let refused = target.fixture.kms.describe_key(&guest, &DescribeKeyRequest::new(target.keys[1]));
+    assert!(matches!(refused, Err(KmsError::CorruptRecord(_))), "{refused:?}");
 }
 
 #[test]
