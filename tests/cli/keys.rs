@@ -217,3 +217,50 @@ fn a_keystore_is_made_before_any_volume_and_sealed_again() {
     place.run(["keystore", "reseal", "--passphrase-file", "new", "--new-key-file", "file"]).ok();
     place.run(["key", "list-keys", "--key-file", "file"]).ok();
 }
+
+#[test]
+fn keys_of_other_kinds_sign_authenticate_agree_and_encapsulate() {
+    let place = place();
+    let create = |spec: &str, usage: &str| {
+        let made = key(&place, ["create-key", "--key-spec", spec, "--key-usage", usage]).json();
+        text(&made["KeyMetadata"]["KeyId"])
+    };
+    let signer = create("ML_DSA_65", "SIGN_VERIFY");
+    let algorithm = ["--signing-algorithm", "ML_DSA_SHAKE_256"];
+    let sign = ["sign", "--key-id", &signer, "--message", "aGVsbG8=", algorithm[0], algorithm[1]];
+    let signature = text(&key(&place, sign).json()["Signature"]);
+    let verify = |message: &str| {
+        let [name, value] = algorithm;
+        key(
+            &place,
+            ["verify", "--key-id", &signer, "--message", message, name, value, "--signature", &signature],
+        )
+    };
+    assert_eq!(verify("aGVsbG8=").json()["SignatureValid"], true);
+    let refused = verify("aGVsbG9v");
+    assert_eq!(refused.code, 10);
+    assert!(refused.err.contains("KMSInvalidSignatureException"), "{}", refused.err);
+
+    let hmac = create("HMAC_256", "GENERATE_VERIFY_MAC");
+    let described = key(&place, ["describe-key", "--key-id", &hmac]).json();
+    assert_eq!(described["KeyMetadata"]["MacAlgorithms"], serde_json::json!(["HMAC_SHA_256"]));
+    let options = ["--key-id", &hmac, "--message", "aGVsbG8=", "--mac-algorithm", "HMAC_SHA_256"];
+    let [a, b, c, d, e, f] = options;
+    let mac = text(&key(&place, ["generate-mac", a, b, c, d, e, f]).json()["Mac"]);
+    assert_eq!(key(&place, ["verify-mac", a, b, c, d, e, f, "--mac", &mac]).json()["MacValid"], true);
+
+    let kem = create("ML_KEM_768", "ENCAPSULATE_DECAPSULATE");
+    let by = ["--encapsulation-algorithm", "ML_KEM"];
+    let made = key(&place, ["encapsulate", "--key-id", &kem, by[0], by[1]]).json();
+    let blob = text(&made["SharedSecretCiphertextBlob"]);
+    let blob = ["--shared-secret-ciphertext-blob", &blob];
+    let opened = key(&place, ["decapsulate", "--key-id", &kem, by[0], by[1], blob[0], blob[1]]).json();
+    assert_eq!(opened["SharedSecret"], made["SharedSecret"]);
+
+    let agreeing = create("ECC_NIST_P256", "KEY_AGREEMENT");
+    let public = text(&key(&place, ["get-public-key", "--key-id", &agreeing]).json()["PublicKey"]);
+    let by = ["--key-agreement-algorithm", "ECDH"];
+    let peer = ["--public-key", &public];
+    let made = key(&place, ["derive-shared-secret", "--key-id", &agreeing, by[0], by[1], peer[0], peer[1]]);
+    assert_eq!(made.json()["KeyOrigin"], "AWS_KMS");
+}

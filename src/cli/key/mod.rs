@@ -2,11 +2,13 @@
 //!
 //! Verbs, options and the JSON that is printed are those of `aws kms`, so that scripts carry over.
 
+mod agreement;
 mod aliases;
 mod crypto;
 mod import;
 mod keys;
 mod rotation;
+mod signatures;
 pub(in crate::cli) mod values;
 
 use std::str::FromStr;
@@ -51,6 +53,16 @@ enum KeyVerb {
     GenerateDataKey(crypto::GenerateDataKey),
     GenerateDataKeyWithoutPlaintext(crypto::GenerateDataKey),
     GenerateRandom(crypto::GenerateRandom),
+    GenerateDataKeyPair(agreement::GenerateDataKeyPair),
+    GenerateDataKeyPairWithoutPlaintext(agreement::GenerateDataKeyPair),
+    GetPublicKey(signatures::GetPublicKey),
+    Sign(signatures::Sign),
+    Verify(signatures::Verify),
+    GenerateMac(signatures::GenerateMac),
+    VerifyMac(signatures::VerifyMac),
+    DeriveSharedSecret(agreement::DeriveSharedSecret),
+    Encapsulate(agreement::Encapsulate),
+    Decapsulate(agreement::Decapsulate),
     EnableKeyRotation(rotation::EnableKeyRotation),
     DisableKeyRotation(KeyIdArg),
     GetKeyRotationStatus(KeyIdArg),
@@ -118,6 +130,18 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::GenerateDataKey(args) => crypto::generate_data_key(kms, args),
         KeyVerb::GenerateDataKeyWithoutPlaintext(args) => crypto::generate_wrapped_data_key(kms, args),
         KeyVerb::GenerateRandom(args) => crypto::generate_random(kms, args),
+        KeyVerb::GenerateDataKeyPair(args) => agreement::generate_data_key_pair(kms, args),
+        KeyVerb::GenerateDataKeyPairWithoutPlaintext(args) => {
+            agreement::generate_wrapped_data_key_pair(kms, args)
+        }
+        KeyVerb::GetPublicKey(args) => signatures::get_public_key(kms, args),
+        KeyVerb::Sign(args) => signatures::sign(kms, args),
+        KeyVerb::Verify(args) => signatures::verify(kms, args),
+        KeyVerb::GenerateMac(args) => signatures::generate_mac(kms, args),
+        KeyVerb::VerifyMac(args) => signatures::verify_mac(kms, args),
+        KeyVerb::DeriveSharedSecret(args) => agreement::derive_shared_secret(kms, args),
+        KeyVerb::Encapsulate(args) => agreement::encapsulate(kms, args),
+        KeyVerb::Decapsulate(args) => agreement::decapsulate(kms, args),
         KeyVerb::EnableKeyRotation(args) => rotation::enable_key_rotation(kms, args),
         KeyVerb::DisableKeyRotation(args) => rotation::disable_key_rotation(kms, args),
         KeyVerb::GetKeyRotationStatus(args) => rotation::get_key_rotation_status(kms, args),
