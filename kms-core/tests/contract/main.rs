@@ -25,3 +25,4 @@ mod states;
 mod tags;
 mod tamper;
 mod vectors;
+mod wire;
