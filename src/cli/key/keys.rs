@@ -26,7 +26,7 @@ pub(super) struct CreateKey {
     /// SYMMETRIC_DEFAULT
     #[arg(long)]
     key_spec: Option<String>,
-    /// The key policy
+    /// The key policy: JSON, or file://FILE
     #[arg(long)]
     policy: Option<String>,
     /// Skip the check that the caller can change the policy later
@@ -74,7 +74,7 @@ pub(super) fn create_key(kms: &Kms, args: &CreateKey) -> Result<Value> {
     const OPERATION: &str = "CreateKey";
     let tags: Result<Vec<_>> = args.tags.iter().map(|tag| values::tag(tag)).collect();
     let request = CreateKeyRequest {
-        policy: args.policy.clone(),
+        policy: args.policy.as_deref().map(values::document).transpose()?,
         bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
         description: args.description.clone(),
         key_usage: parse_some(OPERATION, args.key_usage.as_ref())?,
