@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{KeyState, KeyUsage};
+use crate::model::{KeySpec, KeyState, KeyUsage};
 
 macro_rules! kms_errors {
     ($($(#[$doc:meta])* $variant:ident => $code:literal,)+) => {
@@ -177,6 +177,16 @@ impl KmsError {
     /// `<arn> key usage is <u> which is not valid for <Op>.`
     pub fn wrong_usage(arn: impl fmt::Display, usage: KeyUsage, operation: &str) -> Self {
         Self::InvalidKeyUsage(format!("{arn} key usage is {usage} which is not valid for {operation}."))
+    }
+
+    /// `Algorithm <a> is incompatible with key spec <s>.`
+    pub fn wrong_algorithm(algorithm: impl fmt::Display, spec: KeySpec) -> Self {
+        Self::InvalidKeyUsage(format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
+    }
+
+    /// The key is of a kind that never has what the operation is about.
+    pub fn wrong_spec(arn: impl fmt::Display, spec: KeySpec) -> Self {
+        Self::UnsupportedOperation(format!("{arn} key spec is {spec} which is not valid for this operation."))
     }
 
     /// `<arn> origin is <o> which is not valid for this operation.`

@@ -126,6 +126,17 @@ impl KeyService for TestService {
         generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
             -> GenerateDataKeyWithoutPlaintextResponse;
         generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+        generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+        generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+            -> GenerateDataKeyPairWithoutPlaintextResponse;
+        get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+        sign(SignRequest) -> SignResponse;
+        verify(VerifyRequest) -> VerifyResponse;
+        generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+        verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+        derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+        encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+        decapsulate(DecapsulateRequest) -> DecapsulateResponse;
         enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
         disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
         get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;

@@ -76,6 +76,27 @@ key_service! {
         -> GenerateDataKeyWithoutPlaintextResponse;
     /// Makes random bytes.
     generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    /// Makes a data key pair and wraps its private key.
+    generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+    /// Makes a data key pair and returns its private key only in wrapped form.
+    generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+        -> GenerateDataKeyPairWithoutPlaintextResponse;
+    /// Returns the public key of an asymmetric key.
+    get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+    /// Signs up to 4096 bytes, or a digest.
+    sign(SignRequest) -> SignResponse;
+    /// Verifies what [`Self::sign`], or anybody with the private key, made.
+    verify(VerifyRequest) -> VerifyResponse;
+    /// Makes a message authentication code of up to 4096 bytes.
+    generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+    /// Verifies a message authentication code.
+    verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+    /// Derives the secret that a key shares with the key of a peer.
+    derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+    /// Makes a shared secret for the holder of a private key.
+    encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+    /// Opens a secret that was made for this key.
+    decapsulate(DecapsulateRequest) -> DecapsulateResponse;
     /// Turns automatic rotation on.
     enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
     /// Turns automatic rotation off.

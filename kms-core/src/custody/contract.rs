@@ -9,8 +9,8 @@ fn software() -> Box<dyn KeyCustody> {
 }
 
 fn generated(custody: &dyn KeyCustody, key_id: &KeyId) -> Arc<dyn OpenMaterial> {
-    let material = custody.generate(key_id).expect("generates");
-    custody.open(key_id, &material.material_id, &material.handle).expect("opens")
+    let material = custody.generate(key_id, KeySpec::SymmetricDefault).expect("generates");
+    custody.open(key_id, KeySpec::SymmetricDefault, &material.material_id, &material.handle).expect("opens")
 }
 
 fn what_was_encrypted_decrypts(custody: &dyn KeyCustody) {
@@ -40,8 +40,12 @@ fn imported_bytes_are_the_same_material_again(custody: &dyn KeyCustody) {
     }
     let (key_id, other) = (KeyId::generate(), KeyId::generate());
     let import = |key_id: &KeyId| {
-        let material = custody.import(key_id, &Plaintext::copy_of(&[9; 32])).expect("imports");
-        let open = custody.open(key_id, &material.material_id, &material.handle).expect("opens");
+        let material = custody
+            .import(key_id, KeySpec::SymmetricDefault, &Plaintext::copy_of(&[9; 32]))
+            .expect("imports");
+        let open = custody
+            .open(key_id, KeySpec::SymmetricDefault, &material.material_id, &material.handle)
+            .expect("opens");
         (material.material_id, open)
     };
     let (first_id, first) = import(&key_id);
@@ -56,7 +60,8 @@ fn imported_bytes_are_the_same_material_again(custody: &dyn KeyCustody) {
 
 fn material_of_a_wrong_length_is_refused(custody: &dyn KeyCustody) {
     for len in [0, 16, 31, 33, 64] {
-        let result = custody.import(&KeyId::generate(), &Plaintext::new(vec![1; len]));
+        let result =
+            custody.import(&KeyId::generate(), KeySpec::SymmetricDefault, &Plaintext::new(vec![1; len]));
         assert_eq!(result.err(), Some(CustodyError::MaterialLength { found: len, expected: 32 }));
     }
 }

@@ -1,18 +1,22 @@
 //! Who holds key material, behind one trait.
 //!
-//! A [`KeyCustody`] makes, takes, opens and destroys materials; an [`OpenMaterial`] encrypts and decrypts. The service
-//! stores an opaque handle for each material and never sees what the handle stands for: sealed bytes for the software
-//! custody, an object id for a token, a key name for an external key manager.
+//! A [`KeyCustody`] makes, takes, opens and destroys materials; an [`OpenMaterial`] does with one material what its kind
+//! can do: encrypt, authenticate, sign, agree. The service stores an opaque handle for each material and never sees what
+//! the handle stands for: sealed bytes for the software custody, an object id for a token, a key name for an external key
+//! manager.
 
 mod software;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use software::SoftwareCustody;
+pub use software::{DataKeyPair, SoftwareCustody, generate_data_key_pair};
 
 use crate::error::KmsError;
-use crate::model::{KeyId, MaterialId, Origin, Plaintext};
+use crate::model::{
+    EncryptionAlgorithm, KeyId, KeySpec, MacAlgorithm, MaterialId, MessageType, Origin, Plaintext,
+    SigningAlgorithm,
+};
 
 /// Why custody could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +40,14 @@ pub enum CustodyError {
         /// The length that is needed.
         expected: usize,
     },
-    /// This custody cannot do that at all.
-    #[error("this custody does not support {0}")]
+    /// Imported material is not of the kind that the key has.
+    #[error("the key material is not {0}")]
+    MaterialInvalid(&'static str),
+    /// The public key of a peer is damaged, or is not of the kind that the key has.
+    #[error("The public key is not a valid {0} public key.")]
+    PeerInvalid(KeySpec),
+    /// This custody, or this kind of material, cannot do that at all.
+    #[error("this key material does not support {0}")]
     Unsupported(&'static str),
     /// The token or the external key manager cannot be reached now.
     #[error("the key custody is not reachable: {0}")]
@@ -52,7 +62,10 @@ impl From<CustodyError> for KmsError {
         match error {
             CustodyError::Unauthentic => Self::invalid_ciphertext(),
             CustodyError::CorruptHandle { .. } => Self::CorruptRecord(error.to_string()),
-            CustodyError::MaterialLength { .. } => Self::IncorrectKeyMaterial(error.to_string()),
+            CustodyError::MaterialLength { .. } | CustodyError::MaterialInvalid(_) => {
+                Self::IncorrectKeyMaterial(error.to_string())
+            }
+            CustodyError::PeerInvalid(_) => Self::Validation(error.to_string()),
             CustodyError::Unsupported(_) => Self::UnsupportedOperation(error.to_string()),
             CustodyError::Unavailable(_) => Self::KeyUnavailable(error.to_string()),
             CustodyError::Internal => Self::Internal(error.to_string()),
@@ -85,19 +98,30 @@ pub trait KeyCustody: Send + Sync {
     /// What this custody can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether it holds material of this spec. Tokens and external key managers hold what encrypts data keys.
+    fn holds(&self, spec: KeySpec) -> bool {
+        spec == KeySpec::SymmetricDefault
+    }
+
     /// The byte by which ciphertext blobs say that this kind of custody made them. Part of the stored format.
     fn blob_kind(&self) -> u8;
 
     /// Makes a material for a key.
-    fn generate(&self, key_id: &KeyId) -> Result<NewMaterial, CustodyError>;
+    fn generate(&self, key_id: &KeyId, spec: KeySpec) -> Result<NewMaterial, CustodyError>;
 
-    /// Takes a material for a key.
-    fn import(&self, key_id: &KeyId, material: &Plaintext) -> Result<NewMaterial, CustodyError>;
+    /// Takes a material for a key: the bytes of a symmetric or HMAC key, or a private key as a DER `PrivateKeyInfo`.
+    fn import(
+        &self,
+        key_id: &KeyId,
+        spec: KeySpec,
+        material: &Plaintext,
+    ) -> Result<NewMaterial, CustodyError>;
 
     /// Opens a material for use. The result is kept by the service until something in its store changes.
     fn open(
         &self,
         key_id: &KeyId,
+        spec: KeySpec,
         material_id: &MaterialId,
         handle: &[u8],
     ) -> Result<Arc<dyn OpenMaterial>, CustodyError>;
@@ -106,13 +130,108 @@ pub trait KeyCustody: Send + Sync {
     fn destroy(&self, key_id: &KeyId, material_id: &MaterialId, handle: &[u8]) -> Result<(), CustodyError>;
 }
 
+/// A secret that two parties share, and what tells it to the holder of the private key.
+#[derive(Debug)]
+pub struct Encapsulated {
+    /// The secret.
+    pub shared_secret: Plaintext,
+    /// The secret under the public key.
+    pub ciphertext: Vec<u8>,
+}
+
 /// A material ready for use. Dropping it wipes what secret bytes it has.
+///
+/// Every kind of material does its own part of this and refuses the rest with [`CustodyError::Unsupported`]. The service
+/// has checked the key usage and the algorithm before, so that a caller does not meet these refusals.
 pub trait OpenMaterial: Send + Sync {
     /// Encrypts `plaintext`, bound to `aad`. The result includes whatever random bytes or nonce it needs.
-    fn encrypt(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError>;
+    fn encrypt(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        let _ = (aad, plaintext);
+        Err(CustodyError::Unsupported("symmetric encryption"))
+    }
 
     /// Decrypts what [`Self::encrypt`] made with the same `aad`.
-    fn decrypt(&self, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError>;
+    fn decrypt(&self, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError> {
+        let _ = (aad, body);
+        Err(CustodyError::Unsupported("symmetric decryption"))
+    }
+
+    /// Makes a message authentication code.
+    fn generate_mac(&self, algorithm: MacAlgorithm, message: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        let _ = (algorithm, message);
+        Err(CustodyError::Unsupported("message authentication"))
+    }
+
+    /// Whether a message authentication code is that of the message, found out in constant time.
+    fn verify_mac(&self, algorithm: MacAlgorithm, message: &[u8], mac: &[u8]) -> Result<bool, CustodyError> {
+        let _ = (algorithm, message, mac);
+        Err(CustodyError::Unsupported("message authentication"))
+    }
+
+    /// The public key as a DER `SubjectPublicKeyInfo`.
+    fn public_key(&self) -> Result<Vec<u8>, CustodyError> {
+        Err(CustodyError::Unsupported("a public key"))
+    }
+
+    /// Signs a message, or what `kind` says that it is. A digest has the length that the algorithm wants.
+    fn sign(
+        &self,
+        algorithm: SigningAlgorithm,
+        kind: MessageType,
+        message: &[u8],
+    ) -> Result<Vec<u8>, CustodyError> {
+        let _ = (algorithm, kind, message);
+        Err(CustodyError::Unsupported("signatures"))
+    }
+
+    /// Whether a signature is one of the message by this key.
+    fn verify(
+        &self,
+        algorithm: SigningAlgorithm,
+        kind: MessageType,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, CustodyError> {
+        let _ = (algorithm, kind, message, signature);
+        Err(CustodyError::Unsupported("signatures"))
+    }
+
+    /// Encrypts under the public key.
+    fn encrypt_to_public(
+        &self,
+        algorithm: EncryptionAlgorithm,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, CustodyError> {
+        let _ = (algorithm, plaintext);
+        Err(CustodyError::Unsupported("public key encryption"))
+    }
+
+    /// Decrypts what was encrypted under the public key, here or elsewhere.
+    fn decrypt_with_private(
+        &self,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: &[u8],
+    ) -> Result<Plaintext, CustodyError> {
+        let _ = (algorithm, ciphertext);
+        Err(CustodyError::Unsupported("public key encryption"))
+    }
+
+    /// The secret shared with the holder of `peer`, a DER `SubjectPublicKeyInfo`.
+    fn derive_shared_secret(&self, peer: &[u8]) -> Result<Plaintext, CustodyError> {
+        let _ = peer;
+        Err(CustodyError::Unsupported("key agreement"))
+    }
+
+    /// Makes a shared secret and encapsulates it under the public key.
+    fn encapsulate(&self) -> Result<Encapsulated, CustodyError> {
+        Err(CustodyError::Unsupported("key encapsulation"))
+    }
+
+    /// Opens an encapsulated secret. [`CustodyError::Unauthentic`] only for a ciphertext of a wrong length.
+    fn decapsulate(&self, ciphertext: &[u8]) -> Result<Plaintext, CustodyError> {
+        let _ = ciphertext;
+        Err(CustodyError::Unsupported("key encapsulation"))
+    }
 }
 
 /// The custody for each origin of key material.

@@ -388,6 +388,8 @@ api_enum! {
         GenerateDataKeyPairWithoutPlaintext = "kms:GenerateDataKeyPairWithoutPlaintext",
         /// The permission `kms:GenerateMac`.
         GenerateMac = "kms:GenerateMac",
+        /// The permission `kms:GetKeyLastUsage`.
+        GetKeyLastUsage = "kms:GetKeyLastUsage",
         /// The permission `kms:GetKeyPolicy`.
         GetKeyPolicy = "kms:GetKeyPolicy",
         /// The permission `kms:GetPublicKey`.
@@ -498,6 +500,16 @@ impl GrantOperation {
     /// The operation that stands for a permission, if grants can give it.
     pub fn of(action: Action) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.action() == action)
+    }
+}
+
+impl Action {
+    /// The operation that asks for this permission, as refusals name it.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::ReEncryptFrom | Self::ReEncryptTo => "ReEncrypt",
+            other => other.as_str().trim_start_matches("kms:"),
+        }
     }
 }
 

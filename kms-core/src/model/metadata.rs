@@ -1,7 +1,7 @@
 //! What `DescribeKey` tells about a key.
 
 use super::{
-    AccountId, EncryptionAlgorithm, ExpirationModel, KeyArn, KeyId, KeyManager, KeySpec, KeyState, KeyUsage,
+    AccountId, Algorithms, ExpirationModel, KeyArn, KeyId, KeyManager, KeySpec, KeyState, KeyUsage,
     MaterialId, Origin, Timestamp,
 };
 
@@ -39,8 +39,8 @@ pub struct KeyMetadata {
     pub key_manager: KeyManager,
     /// The kind of key material.
     pub key_spec: KeySpec,
-    /// The encryption algorithms, for a key that encrypts.
-    pub encryption_algorithms: Vec<EncryptionAlgorithm>,
+    /// The algorithms that go with the usage.
+    pub algorithms: Algorithms,
     /// Whether the key may have replicas in other Regions.
     pub multi_region: bool,
     /// The waiting period of a multi-Region primary that waits for its replicas.

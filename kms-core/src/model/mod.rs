@@ -18,10 +18,13 @@ macro_rules! text_serde {
     };
 }
 
+#[macro_use]
+mod enums;
+
+mod algorithms;
 mod alias;
 mod caller;
 mod context;
-mod enums;
 mod identity;
 mod ids;
 mod key_ref;
@@ -30,6 +33,7 @@ mod requests;
 mod secret;
 mod time;
 
+pub use algorithms::*;
 pub use alias::AliasName;
 pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;

@@ -48,6 +48,11 @@ impl<'a> Purpose<'a> {
         }
     }
 
+    /// A cryptographic operation that authenticates no context.
+    pub(super) fn without_context(action: Action, grant_tokens: &'a [String]) -> Self {
+        Self { grant_tokens, ..Self::new(action, OperationClass::Cryptographic) }
+    }
+
     /// The same, with what conditions may ask of this operation.
     pub(super) fn with(self, particulars: Particulars<'a>) -> Self {
         Self { particulars, ..self }
@@ -204,7 +209,8 @@ impl Core {
                 ))
             })
         })?;
-        let material = self.custody.of(record.origin)?.open(&key_id, material_id, &handle)?;
+        let material =
+            self.custody.of(record.origin)?.open(&key_id, record.key_spec, material_id, &handle)?;
         self.cache.keep_material(counter, key_id, *material_id, &material);
         Ok(material)
     }

@@ -42,10 +42,9 @@ impl Core {
     ) -> Result<GenerateDataKeyResponse, KmsError> {
         let len = data_key_len(request)?;
         let context = &request.encryption_context;
-        let particulars = [algorithm_particular(None)];
+        let particulars = [algorithm_particular(EncryptionAlgorithm::SymmetricDefault)];
         let purpose = Purpose::cryptographic(action, context, &request.grant_tokens).with(&particulars);
-        let operation = action.as_str().trim_start_matches("kms:");
-        let record = self.key_for_encryption(caller, &request.key_id, &purpose, operation)?;
+        let record = self.key_for_data_keys(caller, &request.key_id, &purpose)?;
         if request.dry_run {
             return Err(KmsError::dry_run());
         }

@@ -57,7 +57,7 @@ impl Core {
         let now = self.now();
         // Made before the transaction, because custody may be slow, and dropped if somebody else rotated first.
         let fresh = match rotation_is_due(&seen, now) {
-            true => Some(self.custody.of(seen.origin)?.generate(key_id)?),
+            true => Some(self.custody.of(seen.origin)?.generate(key_id, seen.key_spec)?),
             false => None,
         };
         let erased = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;

@@ -46,7 +46,7 @@ impl Core {
         let direct = Caller { via_service: None, ..caller.clone() };
         let key_id = self.resolve(&direct, &request.key_id)?;
         let record = self.load(&key_id)?;
-        let particulars = [algorithm_particular(None)];
+        let particulars = [algorithm_particular(EncryptionAlgorithm::SymmetricDefault)];
         let purpose = Purpose {
             encryption_context: Some(&request.encryption_context),
             ..Purpose::new(request.action, OperationClass::Read).with(&particulars)

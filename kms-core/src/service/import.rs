@@ -135,7 +135,7 @@ impl Core {
             .map_err(|_| KmsError::InvalidImportToken(String::new()))?;
         let material =
             WrappingKey::from_pkcs8(&pkcs8)?.unwrap(token.algorithm, &request.encrypted_key_material)?;
-        let taken = self.custody.of(seen.origin)?.import(&seen.key_id, &material)?;
+        let taken = self.custody.of(seen.origin)?.import(&seen.key_id, seen.key_spec, &material)?;
         self.change_key(caller, &request.key_id, &purpose, |record, tx, now| {
             let was_waiting = record.state(now) == KeyState::PendingImport;
             place_material(record, request, &taken, &self.arn(&record.key_id))?;

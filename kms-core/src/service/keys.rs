@@ -40,7 +40,7 @@ impl Core {
         let material = match record.origin {
             Origin::External => None,
             Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
-                Some(custody.generate(&record.key_id)?)
+                Some(custody.generate(&record.key_id, record.key_spec)?)
             }
         };
         if let Some(material) = &material {
@@ -65,9 +65,10 @@ impl Core {
         if let Some(id) = &request.custom_key_store_id {
             return Err(KmsError::CustomKeyStoreNotFound(format!("Custom key store {id} does not exist.")));
         }
-        if key_spec != KeySpec::SymmetricDefault {
+        let origin = request.origin.unwrap_or(Origin::AwsKms);
+        if !self.custody.of(origin)?.holds(key_spec) {
             return Err(KmsError::UnsupportedOperation(format!(
-                "KeySpec {key_spec} is not supported by this service."
+                "KeySpec {key_spec} is not supported for Origin {origin}."
             )));
         }
         let key_id = match request.multi_region {
@@ -78,7 +79,7 @@ impl Core {
             key_id,
             key_spec,
             key_usage,
-            origin: request.origin.unwrap_or(Origin::AwsKms),
+            origin,
             key_manager: KeyManager::Customer,
             managing_service: None,
             description,
@@ -95,6 +96,8 @@ impl Core {
     /// The description of a key as of now.
     pub(super) fn metadata(&self, record: &KeyRecord) -> KeyMetadata {
         let current = record.current_material();
+        // Only these can have more than one material, so that AWS names it.
+        let symmetric = current.filter(|_| record.key_spec == KeySpec::SymmetricDefault);
         KeyMetadata {
             account_id: self.realm.account.clone(),
             key_id: record.key_id,
@@ -110,10 +113,10 @@ impl Core {
             expiration_model: current.and_then(|material| material.expiration_model),
             key_manager: record.key_manager,
             key_spec: record.key_spec,
-            encryption_algorithms: vec![EncryptionAlgorithm::SymmetricDefault],
+            algorithms: Algorithms::of(record.key_spec, record.key_usage),
             multi_region: record.key_id.is_multi_region(),
             pending_deletion_window_in_days: None,
-            current_key_material_id: current.map(|material| material.material_id),
+            current_key_material_id: symmetric.map(|material| material.material_id),
         }
     }
 

@@ -16,7 +16,7 @@ impl Core {
     /// Creates the key behind `name`, or finds the one that another process has created meanwhile.
     pub(super) fn create_managed_key(&self, name: &AliasName) -> Result<KeyId, KmsError> {
         let key_id = KeyId::generate();
-        let material = self.custody.of(Origin::AwsKms)?.generate(&key_id)?;
+        let material = self.custody.of(Origin::AwsKms)?.generate(&key_id, KeySpec::SymmetricDefault)?;
         let now = self.now();
         let service = name.service().unwrap_or_default();
         let record = KeyRecord {

@@ -1,10 +1,12 @@
 //! The service in this process.
 
 mod access;
+mod agreement;
 mod aliases;
 mod authorizer;
 mod cache;
 mod crypto;
+mod data_key_pairs;
 mod data_keys;
 mod due;
 mod explain;
@@ -13,10 +15,12 @@ mod grants;
 mod identities;
 mod import;
 mod keys;
+mod macs;
 mod managed;
 mod paging;
 mod policies;
 mod rotation;
+mod signatures;
 mod states;
 mod tags;
 
@@ -187,6 +191,17 @@ delegate! {
     generate_data_key_without_plaintext(GenerateDataKeyWithoutPlaintextRequest)
         -> GenerateDataKeyWithoutPlaintextResponse;
     generate_random(GenerateRandomRequest) -> GenerateRandomResponse;
+    generate_data_key_pair(GenerateDataKeyPairRequest) -> GenerateDataKeyPairResponse;
+    generate_data_key_pair_without_plaintext(GenerateDataKeyPairWithoutPlaintextRequest)
+        -> GenerateDataKeyPairWithoutPlaintextResponse;
+    get_public_key(GetPublicKeyRequest) -> GetPublicKeyResponse;
+    sign(SignRequest) -> SignResponse;
+    verify(VerifyRequest) -> VerifyResponse;
+    generate_mac(GenerateMacRequest) -> GenerateMacResponse;
+    verify_mac(VerifyMacRequest) -> VerifyMacResponse;
+    derive_shared_secret(DeriveSharedSecretRequest) -> DeriveSharedSecretResponse;
+    encapsulate(EncapsulateRequest) -> EncapsulateResponse;
+    decapsulate(DecapsulateRequest) -> DecapsulateResponse;
     enable_key_rotation(EnableKeyRotationRequest) -> EnableKeyRotationResponse;
     disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
     get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;

@@ -141,7 +141,7 @@ impl Core {
         let fresh = match seen.origin {
             Origin::External => None,
             Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
-                Some(self.custody.of(seen.origin)?.generate(&seen.key_id)?)
+                Some(self.custody.of(seen.origin)?.generate(&seen.key_id, seen.key_spec)?)
             }
         };
         self.change_key(caller, &request.key_id, &purpose, |record, tx, now| {

@@ -112,6 +112,11 @@ impl Answer {
         self
     }
 
+    /// Texts, if there are any.
+    pub(super) fn texts_if<T: Display>(self, name: &str, values: &[T]) -> Self {
+        if values.is_empty() { self } else { self.texts(name, values) }
+    }
+
     /// A structure.
     pub(super) fn object(mut self, name: &str, value: Self) -> Self {
         self.name(name);

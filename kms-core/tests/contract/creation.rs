@@ -28,7 +28,7 @@ fn a_new_key_has_the_metadata_of_aws() {
         assert_eq!(metadata.key_usage, KeyUsage::EncryptDecrypt);
         assert_eq!(metadata.origin, Origin::AwsKms);
         assert_eq!(metadata.key_manager, KeyManager::Customer);
-        assert_eq!(metadata.encryption_algorithms, [EncryptionAlgorithm::SymmetricDefault]);
+        assert_eq!(metadata.algorithms.encryption, [EncryptionAlgorithm::SymmetricDefault]);
         assert!(metadata.enabled() && !metadata.multi_region);
         assert!(metadata.current_key_material_id.is_some());
     }

@@ -12,6 +12,7 @@ mod fixture;
 mod grants;
 mod import;
 mod keystore;
+mod kinds;
 mod lists;
 mod model;
 mod oracle;

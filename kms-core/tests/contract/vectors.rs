@@ -37,7 +37,9 @@ fn service_of(vector: &Vector) -> EmbeddedKms {
     let root = RootKey::generate().expect("random");
     let custody = SoftwareCustody::new(root.sealer(Purpose::Material).expect("derives"));
     let key_id: KeyId = vector.key_id.parse().expect("a key id");
-    let taken = custody.import(&key_id, &Plaintext::new(bytes(&vector.material))).expect("imports");
+    let taken = custody
+        .import(&key_id, KeySpec::SymmetricDefault, &Plaintext::new(bytes(&vector.material)))
+        .expect("imports");
     assert_eq!(taken.material_id.to_string(), vector.material_id, "{}", vector.name);
     let record = KeyRecord {
         key_id,

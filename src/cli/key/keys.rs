@@ -150,7 +150,7 @@ pub(super) fn cancel_key_deletion(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
 
 /// The AWS shape `KeyMetadata`.
 fn metadata(key: &KeyMetadata) -> Value {
-    let algorithms: Vec<_> = key.encryption_algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+    let algorithms: Vec<_> = key.algorithms.encryption.iter().map(|algorithm| algorithm.as_str()).collect();
     object([
         ("AWSAccountId", json!(key.account_id.to_string())),
         ("KeyId", json!(key.key_id.to_string())),

@@ -3,22 +3,28 @@
 //! Members have the names of the AWS shapes in snake case. Numbers that the service has to range-check keep the
 //! width of the API, so that the refusal can show what was sent. `key_id` in a response is the key's ARN, as in AWS.
 
+mod agreement;
 mod aliases;
 mod crypto;
 mod grants;
 mod import;
+mod key_pairs;
 mod keys;
 mod policies;
 mod rotation;
+mod signatures;
 mod tags;
 
+pub use agreement::*;
 pub use aliases::*;
 pub use crypto::*;
 pub use grants::*;
 pub use import::*;
+pub use key_pairs::*;
 pub use keys::*;
 pub use policies::*;
 pub use rotation::*;
+pub use signatures::*;
 pub use tags::*;
 
 /// The paging members of a `List*` request.

@@ -172,8 +172,14 @@ fn metadata(key: &KeyMetadata) -> Answer {
         .flag("MultiRegion", key.multi_region)
         .number_if("PendingDeletionWindowInDays", key.pending_deletion_window_in_days)
         .text_if("CurrentKeyMaterialId", key.current_key_material_id);
-    match key.encryption_algorithms.as_slice() {
-        [] => answer,
-        algorithms => answer.texts("EncryptionAlgorithms", algorithms),
-    }
+    algorithms(answer, key.algorithms).texts_if("MacAlgorithms", key.algorithms.mac)
+}
+
+/// The lists of algorithms that the usage of a key has; the others are left out.
+pub(super) fn algorithms(answer: Answer, algorithms: Algorithms) -> Answer {
+    answer
+        .texts_if("EncryptionAlgorithms", algorithms.encryption)
+        .texts_if("SigningAlgorithms", algorithms.signing)
+        .texts_if("KeyAgreementAlgorithms", algorithms.key_agreement)
+        .texts_if("EncapsulationAlgorithms", algorithms.encapsulation)
 }
