@@ -11,6 +11,7 @@ pub mod journal;
 pub mod keys;
 pub mod maintenance;
 pub mod names;
+pub mod serve;
 pub mod store;
 pub mod telemetry;
 pub mod volume;

@@ -14,6 +14,7 @@ use crate::journal::JournalError;
 use crate::keys::KeyError;
 use crate::maintenance::MaintenanceError;
 use crate::names::NameError;
+use crate::serve::ServeError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::volume::VolumeError;
 
@@ -74,6 +75,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Verdict> {
         .or_else(|| cause.downcast_ref().map(key))
         .or_else(|| cause.downcast_ref().map(kms))
         .or_else(|| cause.downcast_ref().map(mount))
+        .or_else(|| cause.downcast_ref().map(serve))
         .or_else(|| cause.downcast_ref().map(fs))
         .or_else(|| cause.downcast_ref().map(file))
         .or_else(|| cause.downcast_ref().map(journal))
@@ -314,6 +316,24 @@ fn mount(error: &MountError) -> Verdict {
         MountError::Busy(_) => bare(S::Busy),
         MountError::Connection(_) | MountError::System(_) => bare(S::Failure),
         MountError::Finish(error) => fs(error),
+    }
+}
+
+fn serve(error: &ServeError) -> Verdict {
+    use ExitStatus as S;
+    match error {
+        ServeError::InTheClear(_) => say(
+            S::Usage,
+            "Give --tls-cert FILE and --tls-key FILE: answers hold data keys, which must not cross a network in the clear.",
+        ),
+        ServeError::Listen { source, .. } => match io(source) {
+            Some((S::NoPermission, _)) => say(S::NoPermission, "Choose a port of 1024 or above."),
+            _ => say(S::Failure, "Choose another address with --listen ADDR:PORT."),
+        },
+        ServeError::Identity(_) => {
+            say(S::Usage, "Both files are PEM, and the key is that of the first certificate.")
+        }
+        ServeError::Start(_) => bare(S::Failure),
     }
 }
 

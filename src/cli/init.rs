@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::client::KeyService;
+use kms_core::model::Realm;
 use kms_core::service::EmbeddedKms;
 use serde::Serialize;
 
@@ -137,7 +138,7 @@ fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedK
         undo.key_file = Some(key_file.clone());
     }
     let secret = args.new_secret()?;
-    let service = keystore::create(&dir, &secret)?;
+    let service = keystore::create(&dir, &secret, Realm::local())?;
     undo.keystore = Some(dir);
     Ok((Arc::new(service), true))
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kms_core::keystore::{Keystore, KeystoreError, RootKeySource};
-use kms_core::model::Caller;
+use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, RootKeySource};
+use kms_core::model::{Caller, Realm};
 use kms_core::service::EmbeddedKms;
 use zeroize::Zeroizing;
 
@@ -148,11 +148,12 @@ fn given_secret(key_file: Option<&PathBuf>, passphrase_file: Option<&PathBuf>) -
 }
 
 /// Makes the keystore `dir`, and opens it.
-pub(super) fn create(dir: &Path, secret: &Secret) -> Result<EmbeddedKms> {
+pub(super) fn create(dir: &Path, secret: &Secret, realm: Realm) -> Result<EmbeddedKms> {
     if let Some(parent) = dir.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    Keystore::create(dir, &secret.source())
+    let options = CreateOptions { realm, ..CreateOptions::default() };
+    Keystore::create_with(dir, &secret.source(), &options)
         .with_context(|| format!("cannot make the keystore {}", dir.display()))
 }
 

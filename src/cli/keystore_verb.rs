@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use kms_core::KmsError;
 use kms_core::keystore::{Argon2Params, Keystore, KeystoreError};
+use kms_core::model::Realm;
 use serde::Serialize;
 
+use super::error::CliError;
 use super::keystore::{self, KeystoreArgs, NewSecretArgs};
 use super::output::Output;
 
@@ -21,7 +24,14 @@ pub(super) struct KeystoreVerbArgs {
 #[derive(Debug, clap::Subcommand)]
 enum KeystoreVerb {
     /// Make a keystore, for keys that are there before the first volume
-    Create,
+    Create {
+        /// The Region of its keys, which clients have to sign for [default: local-1]
+        #[arg(long)]
+        region: Option<String>,
+        /// The account of its keys, twelve digits [default: 000000000000]
+        #[arg(long)]
+        account: Option<String>,
+    },
     /// Seal the keystore under another passphrase or key file
     ///
     /// Copies of the old keystore.json still open with the old one.
@@ -37,12 +47,13 @@ struct Done {
 pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
     let dir = args.keystore.dir()?;
     match &args.verb {
-        KeystoreVerb::Create => {
+        KeystoreVerb::Create { region, account } => {
+            let realm = realm(region.as_deref(), account.as_deref())?;
             if args.keystore.exists()? {
                 return Err(KeystoreError::AlreadyExists { path: dir }.into());
             }
             let secret = args.keystore.new_secret()?;
-            keystore::create(&dir, &secret)?;
+            keystore::create(&dir, &secret, realm)?;
         }
         KeystoreVerb::Reseal(new) => {
             let (dir, old) = args.keystore.secret()?;
@@ -52,4 +63,17 @@ pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
         }
     }
     output.show(&Done { keystore: dir }, |done| format!("{} is sealed.", done.keystore.display()))
+}
+
+/// Where the keys of a new keystore are, in their ARNs.
+fn realm(region: Option<&str>, account: Option<&str>) -> Result<Realm> {
+    let refused = |error: KmsError| CliError::BadArgument(error.message().to_owned());
+    let mut realm = Realm::local();
+    if let Some(region) = region {
+        realm.region = region.parse().map_err(refused)?;
+    }
+    if let Some(account) = account {
+        realm.account = account.parse().map_err(refused)?;
+    }
+    Ok(realm)
 }

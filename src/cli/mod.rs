@@ -13,6 +13,7 @@ mod init;
 mod key;
 mod keystore;
 mod keystore_verb;
+mod kms;
 mod mount;
 mod mounts;
 mod offline;
@@ -60,6 +61,7 @@ enum Verb {
     Erase(erase::EraseArgs),
     Key(key::KeyArgs),
     Keystore(keystore_verb::KeystoreVerbArgs),
+    Kms(kms::KmsArgs),
     /// Serve a mount in the background
     #[command(name = daemon::VERB, hide = true)]
     Serve,
@@ -105,6 +107,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Verb::Rewrap(args) => rewrap::run(args, output),
         Verb::Erase(args) => erase::run(args, output),
         Verb::Keystore(args) => keystore_verb::run(args, output),
+        Verb::Kms(args) => kms::run(args, output),
         Verb::Key(args) => key::run(args),
         Verb::Serve => daemon::run(),
         Verb::Version => output.show(&version(), |_| format!("kmsfs {}", env!("CARGO_PKG_VERSION"))),

@@ -146,6 +146,12 @@ impl EmbeddedKms {
         &self.core.realm
     }
 
+    /// Whether the store answers.
+    pub fn check_health(&self) -> Result<(), KmsError> {
+        self.core.store.change_counter()?;
+        Ok(())
+    }
+
     /// Whether a caller may do something with a key, and which statement or grant decides. Changes nothing.
     pub fn explain(&self, caller: &Caller, request: &ExplainRequest) -> Result<Explanation, KmsError> {
         self.core.explain(caller, request)

@@ -106,6 +106,8 @@ from_text! {
     KeyRef AliasName MaterialId
     KeySpec KeyUsage Origin DataKeySpec EncryptionAlgorithm WrappingAlgorithm WrappingKeySpec
     ExpirationModel ImportType IncludeKeyMaterial
+    GrantId GrantOperation
+    SigningAlgorithm MessageType MacAlgorithm KeyAgreementAlgorithm EncapsulationAlgorithm DataKeyPairSpec
 }
 
 impl FromMember for String {
@@ -204,6 +206,28 @@ impl FromMember for Vec<Tag> {
 
     fn absent(_: &str) -> Result<Self, KmsError> {
         Ok(Self::new())
+    }
+}
+
+impl FromMember for Vec<GrantOperation> {
+    fn present(node: &Node<'_>) -> Result<Self, KmsError> {
+        list(node)
+    }
+}
+
+impl FromMember for GrantConstraints {
+    fn present(node: &Node<'_>) -> Result<Self, KmsError> {
+        let Node::Object(given) = node else { return Err(contradiction()) };
+        let context = |name| given.get(name).map(EncryptionContext::present).transpose();
+        Ok(Self {
+            encryption_context_equals: context("EncryptionContextEquals")?,
+            encryption_context_subset: context("EncryptionContextSubset")?,
+            source_arn: given.get("SourceArn").map(String::present).transpose()?,
+        })
+    }
+
+    fn absent(_: &str) -> Result<Self, KmsError> {
+        Ok(Self::default())
     }
 }
 

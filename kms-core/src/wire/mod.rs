@@ -110,6 +110,3 @@ impl WireError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

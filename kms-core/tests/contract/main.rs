@@ -23,3 +23,4 @@ mod states;
 mod tags;
 mod tamper;
 mod vectors;
+mod wire;

@@ -3,21 +3,6 @@
 use super::*;
 
 const DESCRIPTION: Kind = text(0, 8192);
-/// Policies are ASCII and Latin-1, as the API says.
-const POLICY: Kind = Kind::Text {
-    min: 1,
-    max: 131_072,
-    pattern: Some(Pattern {
-        text: "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+",
-        matches: |text| {
-            !text.is_empty()
-                && text.chars().all(|letter| matches!(letter, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}'))
-        },
-    }),
-    secret: false,
-};
-const TAG: Kind = Kind::Structure(&[required("TagKey", text(1, 128)), required("TagValue", text(0, 256))]);
-const TAGS: Kind = Kind::List { min: 0, max: usize::MAX, of: &TAG };
 const XKS_KEY_ID: Kind = Kind::Text {
     min: 1,
     max: 128,

@@ -1,9 +1,12 @@
 //! One operation after the other, with the constraints of the API reference.
 
 mod aliases;
+mod asymmetric;
 mod crypto;
+mod grants;
 mod import;
 mod keys;
+mod policies;
 mod rotation;
 
 use super::Operation;
@@ -12,7 +15,16 @@ use super::shape::{Kind, Member, Pattern, optional, required};
 use crate::model::*;
 
 /// All operations, by group.
-pub(super) const ALL: &[&[Operation]] = &[keys::ALL, aliases::ALL, crypto::ALL, rotation::ALL, import::ALL];
+pub(super) const ALL: &[&[Operation]] = &[
+    keys::ALL,
+    aliases::ALL,
+    crypto::ALL,
+    asymmetric::ALL,
+    rotation::ALL,
+    import::ALL,
+    policies::ALL,
+    grants::ALL,
+];
 
 const KEY_ID: Kind = text(1, 2048);
 const GRANT_TOKEN: Kind = Kind::Text { min: 1, max: 8192, pattern: None, secret: true };
@@ -57,6 +69,22 @@ const RECIPIENT: Member = optional(
     ]),
 );
 const CUSTOM_KEY_STORE_ID: Member = optional("CustomKeyStoreId", text(1, 64));
+
+/// Policies are ASCII and Latin-1, as the API says.
+const POLICY: Kind = Kind::Text {
+    min: 1,
+    max: 131_072,
+    pattern: Some(Pattern {
+        text: "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+",
+        matches: |text| {
+            !text.is_empty()
+                && text.chars().all(|letter| matches!(letter, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}'))
+        },
+    }),
+    secret: false,
+};
+const TAG: Kind = Kind::Structure(&[required("TagKey", text(1, 128)), required("TagValue", text(0, 256))]);
+const TAGS: Kind = Kind::List { min: 0, max: usize::MAX, of: &TAG };
 
 /// A text of some length.
 const fn text(min: usize, max: usize) -> Kind {

@@ -1,8 +1,9 @@
-use serde_json::{Value, json};
+//! The API as JSON.
 
-use super::*;
-use crate::model::AccountId;
-use crate::service::EmbeddedKms;
+use kms_core::model::{AccountId, Caller};
+use kms_core::service::EmbeddedKms;
+use kms_core::wire::{WireError, find};
+use serde_json::{Value, json};
 
 fn call(service: &EmbeddedKms, operation: &str, request: &Value) -> Result<Value, WireError> {
     let caller = Caller::local(AccountId::local(), "alice");

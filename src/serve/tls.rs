@@ -1,0 +1,44 @@
+//! TLS.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::ServeError;
+
+/// A certificate chain and its private key, as PEM.
+pub struct TlsIdentity {
+    /// The certificate of the server first, then those that lead to the root.
+    pub certificates: Vec<u8>,
+    /// PKCS #8, PKCS #1 or SEC 1.
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsIdentity")
+    }
+}
+
+/// What makes TLS connections of this identity: 1.2 and 1.3, with the cryptography that kms-core uses too.
+pub(super) fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, ServeError> {
+    let refused = |what: &dyn fmt::Display| ServeError::Identity(what.to_string());
+    let certificates = CertificateDer::pem_slice_iter(&identity.certificates)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refused(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(|error| refused(&error))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(&error))?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| refused(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
