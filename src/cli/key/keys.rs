@@ -28,7 +28,7 @@ pub(super) struct CreateKey {
     /// For example RSA_3072, ECC_NIST_P256, ML_DSA_65 or HMAC_256 [default: SYMMETRIC_DEFAULT]
     #[arg(long)]
     key_spec: Option<String>,
-    /// The key policy
+    /// The key policy: JSON, or file://FILE
     #[arg(long)]
     policy: Option<String>,
     /// Skip the check that the caller can change the policy later
@@ -76,7 +76,7 @@ pub(super) fn create_key(kms: &Kms, args: &CreateKey) -> Result<Value> {
     const OPERATION: &str = "CreateKey";
     let tags: Result<Vec<_>> = args.tags.iter().map(|tag| values::tag(tag)).collect();
     let request = CreateKeyRequest {
-        policy: args.policy.clone(),
+        policy: args.policy.as_deref().map(values::document).transpose()?,
         bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
         description: args.description.clone(),
         key_usage: parse_some(OPERATION, args.key_usage.as_ref())?,

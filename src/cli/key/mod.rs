@@ -5,10 +5,14 @@
 mod agreement;
 mod aliases;
 mod crypto;
+mod explain;
+mod grants;
 mod import;
 mod keys;
+mod policies;
 mod rotation;
 mod signatures;
+mod tags;
 pub(in crate::cli) mod values;
 
 use std::str::FromStr;
@@ -71,7 +75,19 @@ enum KeyVerb {
     GetParametersForImport(import::GetParametersForImport),
     ImportKeyMaterial(import::ImportKeyMaterial),
     DeleteImportedKeyMaterial(import::DeleteImportedKeyMaterial),
+    GetKeyPolicy(policies::GetKeyPolicy),
+    PutKeyPolicy(policies::PutKeyPolicy),
+    ListKeyPolicies(policies::ListKeyPolicies),
+    CreateGrant(grants::CreateGrant),
+    ListGrants(grants::ListGrants),
+    ListRetirableGrants(grants::ListRetirableGrants),
+    RetireGrant(grants::RetireGrant),
+    RevokeGrant(grants::RevokeGrant),
+    TagResource(tags::TagResource),
+    UntagResource(tags::UntagResource),
+    ListResourceTags(tags::ListResourceTags),
     Import(import::Import),
+    Explain(explain::Explain),
 }
 
 /// The options of a verb that only names a key.
@@ -150,7 +166,19 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::GetParametersForImport(args) => import::get_parameters_for_import(kms, args),
         KeyVerb::ImportKeyMaterial(args) => import::import_key_material(kms, args),
         KeyVerb::DeleteImportedKeyMaterial(args) => import::delete_imported_key_material(kms, args),
+        KeyVerb::GetKeyPolicy(args) => policies::get_key_policy(kms, args),
+        KeyVerb::PutKeyPolicy(args) => policies::put_key_policy(kms, args),
+        KeyVerb::ListKeyPolicies(args) => policies::list_key_policies(kms, args),
+        KeyVerb::CreateGrant(args) => grants::create_grant(kms, args),
+        KeyVerb::ListGrants(args) => grants::list_grants(kms, args),
+        KeyVerb::ListRetirableGrants(args) => grants::list_retirable_grants(kms, args),
+        KeyVerb::RetireGrant(args) => grants::retire_grant(kms, args),
+        KeyVerb::RevokeGrant(args) => grants::revoke_grant(kms, args),
+        KeyVerb::TagResource(args) => tags::tag_resource(kms, args),
+        KeyVerb::UntagResource(args) => tags::untag_resource(kms, args),
+        KeyVerb::ListResourceTags(args) => tags::list_resource_tags(kms, args),
         KeyVerb::Import(args) => import::import(kms, args),
+        KeyVerb::Explain(args) => explain::explain(kms, args),
     }
 }
 

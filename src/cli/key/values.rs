@@ -5,16 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::model::{EncryptionContext, Plaintext, Tag, Timestamp};
+use kms_core::model::{EncryptionContext, GrantConstraints, Plaintext, Tag, Timestamp};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::cli::error::CliError;
-
-const SECS_PER_DAY: i64 = 86_400;
-/// Days from 0000-03-01 to 1970-01-01 in the Gregorian calendar.
-const DAYS_TO_EPOCH: i64 = 719_468;
-/// Days in 400 years.
-const DAYS_PER_ERA: i64 = 146_097;
 
 /// The bytes of a blob option: base64 text, `fileb://FILE` for the bytes of a file, or `file://FILE` for a file of
 /// base64 text.
@@ -42,6 +37,14 @@ fn read(path: &str) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(bytes))
 }
 
+/// A document: its text, or `file://FILE` for that of a file.
+pub(super) fn document(text: &str) -> Result<String> {
+    match text.strip_prefix("file://") {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {path}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// Base64 text of a blob.
 pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
@@ -61,6 +64,52 @@ pub(super) fn context(text: Option<&String>) -> Result<EncryptionContext> {
     Ok(pairs.ok_or_else(refused)?.into_iter().collect())
 }
 
+/// The constraints of a grant: a JSON object, or `EncryptionContextSubset={name=value,...}` and its like.
+pub(super) fn constraints(text: Option<&String>) -> Result<GrantConstraints> {
+    let Some(text) = text else { return Ok(GrantConstraints::default()) };
+    let refused = || {
+        CliError::BadArgument(format!(
+            "{text:?} is not EncryptionContextSubset={{name=value}}, EncryptionContextEquals={{name=value}} or \
+             SourceArn=ARN, and not a JSON object of these"
+        ))
+    };
+    let mut constraints = GrantConstraints::default();
+    if text.trim_start().starts_with('{') {
+        let members: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|_| refused())?;
+        for (name, value) in members {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            constrain(&mut constraints, &name, &value)?.ok_or_else(refused)?;
+        }
+        return Ok(constraints);
+    }
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or_else(refused)?;
+        let (value, after) = match after.strip_prefix('{') {
+            Some(inner) => inner.split_once('}').ok_or_else(refused)?,
+            None => after.split_at(after.find(',').unwrap_or(after.len())),
+        };
+        constrain(&mut constraints, name, value)?.ok_or_else(refused)?;
+        rest = after.strip_prefix(',').unwrap_or(after);
+    }
+    Ok(constraints)
+}
+
+/// Sets one constraint. `None` if there is none of that name.
+fn constrain(constraints: &mut GrantConstraints, name: &str, value: &str) -> Result<Option<()>> {
+    match name {
+        "EncryptionContextSubset" => {
+            constraints.encryption_context_subset = Some(context(Some(&value.to_owned()))?);
+        }
+        "EncryptionContextEquals" => {
+            constraints.encryption_context_equals = Some(context(Some(&value.to_owned()))?);
+        }
+        "SourceArn" => constraints.source_arn = Some(value.to_owned()),
+        _ => return Ok(None),
+    }
+    Ok(Some(()))
+}
+
 /// A tag: `TagKey=name,TagValue=value`.
 pub(super) fn tag(text: &str) -> Result<Tag> {
     let refused = || CliError::BadArgument(format!("{text:?} is not TagKey=name,TagValue=value"));
@@ -71,68 +120,15 @@ pub(super) fn tag(text: &str) -> Result<Tag> {
 
 /// A time: seconds since 1970, a date, or a date and a time in UTC, for example `2030-01-31T00:00:00Z`.
 pub(super) fn time(text: &str) -> Result<Timestamp> {
-    let parsed = epoch_seconds(text).or_else(|| calendar_seconds(text));
+    let seconds = text.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000));
+    let parsed = seconds.map(Timestamp::from_millis).or_else(|| Timestamp::parse_iso8601(text));
     let refused = || CliError::BadArgument(format!("{text:?} is not a time such as 2030-01-31T00:00:00Z"));
-    let millis = parsed.and_then(|seconds| seconds.checked_mul(1000)).ok_or_else(refused)?;
-    Ok(Timestamp::from_millis(millis))
-}
-
-fn epoch_seconds(text: &str) -> Option<i64> {
-    text.parse().ok()
-}
-
-fn calendar_seconds(text: &str) -> Option<i64> {
-    let (date, time) = match text.split_once(['T', ' ']) {
-        Some((date, time)) => (date, time.strip_suffix("+00:00").or(time.strip_suffix('Z')).unwrap_or(time)),
-        None => (text, "00:00:00"),
-    };
-    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let whole = time.split('.').next()?;
-    let mut parts = whole.splitn(3, ':').map(|part| part.parse::<i64>().ok());
-    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
-    let sane = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && (0..24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0..60).contains(&second);
-    let days = days_of(year, month, day);
-    // A day that the month does not have comes out as one of the next month.
-    (sane && date_of(days) == (year, month, day))
-        .then_some(days * SECS_PER_DAY + hour * 3600 + minute * 60 + second)
-}
-
-/// Days since 1970 of a date. The year begins in March, so that the leap day is its last one.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * DAYS_PER_ERA + day_of_era - DAYS_TO_EPOCH
-}
-
-/// Year, month and day of a number of days since 1970.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + DAYS_TO_EPOCH;
-    let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / (DAYS_PER_ERA - 1)) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    Ok(parsed.ok_or_else(refused)?)
 }
 
 /// A time as the AWS command line prints it: `2030-01-31T00:00:00.000000+00:00`.
 pub(in crate::cli) fn show_time(time: Timestamp) -> String {
-    let millis = time.as_millis();
-    let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
-    let (days, rest) = (seconds.div_euclid(SECS_PER_DAY), seconds.rem_euclid(SECS_PER_DAY));
-    let (year, month, day) = date_of(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}000+00:00")
+    format!("{}000+00:00", time.to_iso8601().trim_end_matches('Z'))
 }
 
 #[cfg(test)]
@@ -141,24 +137,17 @@ mod tests {
 
     #[test]
     fn times_read_and_print() {
-        for (text, seconds) in [
+        for (text, millis) in [
             ("1970-01-01", 0),
-            ("2000-02-29T00:00:00Z", 951_782_400),
-            ("2026-11-23 23:59:59", 1_795_478_399),
-            ("1800000000", 1_800_000_000),
-            ("2030-01-31T01:02:03.5+00:00", 1_895_965_323),
+            ("1800000000", 1_800_000_000_000),
+            ("2030-01-31T01:02:03.5+00:00", 1_896_051_723_500),
         ] {
-            assert_eq!(time(text).unwrap().as_millis(), seconds * 1000, "{text}");
+            assert_eq!(time(text).unwrap().as_millis(), millis, "{text}");
         }
-        for text in ["", "x", "2023-02-29", "2023-13-01", "2023-01-01T25:00:00", "2023-01-01T00:00:00+02:00"]
-        {
+        for text in ["", "x", "2023-02-29", "9223372036854775807"] {
             assert!(time(text).is_err(), "{text}");
         }
         assert_eq!(show_time(Timestamp::from_millis(951_868_799_123)), "2000-02-29T23:59:59.123000+00:00");
-        for day in (0..100_000).step_by(7) {
-            let (year, month, date) = date_of(day);
-            assert_eq!(days_of(year, month, date), day);
-        }
     }
 
     #[test]
@@ -178,6 +167,20 @@ mod tests {
         assert_eq!(**blob(&format!("fileb://{}", file.path().display())).unwrap(), *b"aGk=\n");
         assert_eq!(**blob(&format!("file://{}", file.path().display())).unwrap(), *b"hi");
         assert!(blob("not base64!").is_err());
+    }
+
+    #[test]
+    fn constraints_have_two_forms() {
+        let short = "EncryptionContextSubset={a=1,b=2},SourceArn=arn:aws:s3:::x".to_owned();
+        let read = constraints(Some(&short)).unwrap();
+        assert_eq!(read.encryption_context_subset, Some(EncryptionContext::from([("a", "1"), ("b", "2")])));
+        assert_eq!(read.source_arn.as_deref(), Some("arn:aws:s3:::x"));
+        let json = r#"{"EncryptionContextSubset": {"a": "1", "b": "2"}, "SourceArn": "arn:aws:s3:::x"}"#;
+        assert_eq!(constraints(Some(&json.to_owned())).unwrap(), read);
+        assert!(constraints(None).unwrap().is_empty());
+        for text in ["x", "Other={a=1}", "EncryptionContextEquals={a=1", "{", r#"{"Other": {}}"#] {
+            assert!(constraints(Some(&text.to_owned())).is_err(), "{text}");
+        }
     }
 
     #[test]
