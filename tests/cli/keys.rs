@@ -217,3 +217,159 @@ fn a_keystore_is_made_before_any_volume_and_sealed_again() {
     place.run(["keystore", "reseal", "--passphrase-file", "new", "--new-key-file", "file"]).ok();
     place.run(["key", "list-keys", "--key-file", "file"]).ok();
 }
+
+#[test]
+fn keys_of_other_kinds_sign_authenticate_agree_and_encapsulate() {
+    let place = place();
+    let create = |spec: &str, usage: &str| {
+        let made = key(&place, ["create-key", "--key-spec", spec, "--key-usage", usage]).json();
+        text(&made["KeyMetadata"]["KeyId"])
+    };
+    let signer = create("ML_DSA_65", "SIGN_VERIFY");
+    let algorithm = ["--signing-algorithm", "ML_DSA_SHAKE_256"];
+    let sign = ["sign", "--key-id", &signer, "--message", "aGVsbG8=", algorithm[0], algorithm[1]];
+    let signature = text(&key(&place, sign).json()["Signature"]);
+    let verify = |message: &str| {
+        let [name, value] = algorithm;
+        key(
+            &place,
+            ["verify", "--key-id", &signer, "--message", message, name, value, "--signature", &signature],
+        )
+    };
+    assert_eq!(verify("aGVsbG8=").json()["SignatureValid"], true);
+    let refused = verify("aGVsbG9v");
+    assert_eq!(refused.code, 10);
+    assert!(refused.err.contains("KMSInvalidSignatureException"), "{}", refused.err);
+
+    let hmac = create("HMAC_256", "GENERATE_VERIFY_MAC");
+    let described = key(&place, ["describe-key", "--key-id", &hmac]).json();
+    assert_eq!(described["KeyMetadata"]["MacAlgorithms"], serde_json::json!(["HMAC_SHA_256"]));
+    let options = ["--key-id", &hmac, "--message", "aGVsbG8=", "--mac-algorithm", "HMAC_SHA_256"];
+    let [a, b, c, d, e, f] = options;
+    let mac = text(&key(&place, ["generate-mac", a, b, c, d, e, f]).json()["Mac"]);
+    assert_eq!(key(&place, ["verify-mac", a, b, c, d, e, f, "--mac", &mac]).json()["MacValid"], true);
+
+    let kem = create("ML_KEM_768", "ENCAPSULATE_DECAPSULATE");
+    let by = ["--encapsulation-algorithm", "ML_KEM"];
+    let made = key(&place, ["encapsulate", "--key-id", &kem, by[0], by[1]]).json();
+    let blob = text(&made["SharedSecretCiphertextBlob"]);
+    let blob = ["--shared-secret-ciphertext-blob", &blob];
+    let opened = key(&place, ["decapsulate", "--key-id", &kem, by[0], by[1], blob[0], blob[1]]).json();
+    assert_eq!(opened["SharedSecret"], made["SharedSecret"]);
+
+    let agreeing = create("ECC_NIST_P256", "KEY_AGREEMENT");
+    let public = text(&key(&place, ["get-public-key", "--key-id", &agreeing]).json()["PublicKey"]);
+    let by = ["--key-agreement-algorithm", "ECDH"];
+    let peer = ["--public-key", &public];
+    let made = key(&place, ["derive-shared-secret", "--key-id", &agreeing, by[0], by[1], peer[0], peer[1]]);
+    assert_eq!(made.json()["KeyOrigin"], "AWS_KMS");
+}
+
+#[test]
+fn policies_grants_and_tags_have_the_verbs_of_aws() {
+    let place = place();
+    let id = create(&place);
+    let found = key(&place, ["get-key-policy", "--key-id", &id]).json();
+    assert_eq!(found["PolicyName"], "default");
+    let policy = text(&found["Policy"]).replace("Enable IAM User Permissions", "Mine");
+    std::fs::write(place.path("policy.json"), &policy).unwrap();
+    key(
+        &place,
+        ["put-key-policy", "--key-id", &id, "--policy-name", "default", "--policy", "file://policy.json"],
+    )
+    .ok();
+    assert_eq!(text(&key(&place, ["get-key-policy", "--key-id", &id]).json()["Policy"]), policy);
+    let ran = key(&place, ["put-key-policy", "--key-id", &id, "--policy", "{}"]);
+    assert!(ran.code == 10 && ran.err.contains("(MalformedPolicyDocumentException)"), "{ran:?}");
+    assert_eq!(
+        key(&place, ["list-key-policies", "--key-id", &id]).json()["PolicyNames"],
+        serde_json::json!(["default"])
+    );
+
+    let eve = "arn:aws:iam::444455556666:user/eve";
+    let constraint = "EncryptionContextSubset={a=1}";
+    let made = key(
+        &place,
+        [
+            "create-grant",
+            "--key-id",
+            &id,
+            "--grantee-principal",
+            eve,
+            "--operations",
+            "Decrypt",
+            "Encrypt",
+            "--constraints",
+            constraint,
+        ],
+    );
+    let (grant, token) = (text(&made.json()["GrantId"]), text(&made.json()["GrantToken"]));
+    let listed = key(&place, ["list-grants", "--key-id", &id]).json();
+    assert_eq!(listed["Grants"][0]["GrantId"], grant);
+    assert_eq!(
+        listed["Grants"][0]["Constraints"],
+        serde_json::json!({"EncryptionContextSubset": {"a": "1"}})
+    );
+    let ran = key(&place, ["retire-grant", "--grant-token", &token]);
+    assert!(ran.code == 10 && ran.err.contains("(AccessDeniedException)"), "{ran:?}");
+    key(&place, ["revoke-grant", "--key-id", &id, "--grant-id", &grant]).ok();
+    assert_eq!(key(&place, ["list-grants", "--key-id", &id]).json()["Grants"], serde_json::json!([]));
+    let ran = key(&place, ["list-retirable-grants", "--retiring-principal", eve]).json();
+    assert_eq!(ran["Grants"], serde_json::json!([]));
+
+    key(&place, ["tag-resource", "--key-id", &id, "--tags", "TagKey=a,TagValue=1", "TagKey=b,TagValue=2"])
+        .ok();
+    key(&place, ["untag-resource", "--key-id", &id, "--tag-keys", "a"]).ok();
+    let tags = serde_json::json!([{"TagKey": "b", "TagValue": "2"}]);
+    assert_eq!(key(&place, ["list-resource-tags", "--key-id", &id]).json()["Tags"], tags);
+}
+
+#[test]
+fn a_decision_is_explained_by_its_statement() {
+    let place = place();
+    let id = create(&place);
+    let explain = |rest: &[&str]| {
+        let mut args = vec!["key", "explain", "--key-id", &id, "--action", "Decrypt"];
+        args.extend_from_slice(rest);
+        Ran::from(place.kmsfs().args(args).output().unwrap())
+    };
+    let own = explain(&[]).json();
+    assert_eq!((&own["Decision"], &own["Action"]), (&Value::from("Allow"), &Value::from("kms:Decrypt")));
+    assert_eq!(own["KeyPolicyStatement"]["Sid"], "Enable IAM User Permissions");
+    let eve = "arn:aws:iam::444455556666:user/eve";
+    let stranger = explain(&["--principal", eve]).json();
+    assert_eq!(stranger["Decision"], "Deny");
+    assert_eq!(stranger["Reason"], "neither the key policy nor a grant allows it");
+    assert!(text(&stranger["Refusal"]).contains("no resource-based policy allows the kms:Decrypt action"));
+    key(
+        &place,
+        [
+            "create-grant",
+            "--key-id",
+            &id,
+            "--grantee-principal",
+            eve,
+            "--operations",
+            "Decrypt",
+            "--constraints",
+            "EncryptionContextEquals={a=1}",
+        ],
+    )
+    .ok();
+    assert_eq!(explain(&["--principal", eve]).json()["Decision"], "Deny");
+    let granted = explain(&["--principal", eve, "--encryption-context", "a=1"]).json();
+    assert_eq!(
+        (&granted["Decision"], &granted["Grant"]["GranteePrincipal"]),
+        (&Value::from("Allow"), &Value::from(eve))
+    );
+    let policy = r#"{"Statement": {"Effect": "Deny", "Action": "kms:*", "Resource": "*", "Condition": {"StringEquals": {"kms:ViaService": "kmsfs.local-1.amazonaws.com"}}}}"#;
+    let ann =
+        ["--principal", "arn:aws:iam::000000000000:user/ann", "--principal-policy", policy, "--via-service"];
+    let kmsfs = explain(&[&ann[..], &["kmsfs"]].concat()).json();
+    assert_eq!(kmsfs["Reason"], "Statement[0] of policy 0 of the principal denies it");
+    assert_eq!(kmsfs["PrincipalPolicyStatement"]["Effect"], "Deny");
+    let ebs = explain(&[&ann[..], &["ebs"]].concat()).json();
+    assert!(text(&ebs["Reason"]).ends_with("no policy of the principal and no grant allows it"));
+    assert_eq!(explain(&["--principal", "bob"]).code, 2);
+    assert_eq!(key(&place, ["explain", "--key-id", &id, "--action", "kms:Nothing"]).code, 10);
+}

@@ -42,6 +42,11 @@ impl Principal {
         (known && region.is_empty()).then_some((account, resource))
     }
 
+    /// The account in its ARN; `None` for a service.
+    pub fn account(&self) -> Option<AccountId> {
+        self.parts().and_then(|(account, _)| account.parse().ok())
+    }
+
     /// Whether it is the root of an account.
     pub fn is_root(&self) -> bool {
         self.parts().is_some_and(|(_, resource)| resource == "root")

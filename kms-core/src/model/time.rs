@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::civil;
+use jiff::tz::TimeZone;
+
 /// Milliseconds in a day: waiting periods and rotation periods count days of 24 hours.
 pub const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -33,100 +36,21 @@ impl Timestamp {
     }
 }
 
-/// Days from 0000-03-01 to 1970-01-01 in the Gregorian calendar.
-const DAYS_TO_EPOCH: i64 = 719_468;
-/// Days in 400 years.
-const DAYS_PER_ERA: i64 = 146_097;
-
 /// The calendar, in UTC and in the years 1970 to 9999.
 impl Timestamp {
     /// Reads a date, or a date and a time of day: `2030-01-31`, `2030-01-31T01:02:03.5Z`, `2030-01-31T01:02+02:00`.
     /// What has no zone is UTC.
     pub fn parse_iso8601(text: &str) -> Option<Self> {
-        let (date, time) = match text.split_once(['T', 't', ' ']) {
-            Some((date, time)) => (date, time),
-            None => (text, "00:00Z"),
-        };
-        let [year, month, day] = numbers(date, '-')?[..] else { return None };
-        let (clock, offset_minutes) = split_zone(time)?;
-        let (whole, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-        let (hour, minute, second) = match numbers(whole, ':')?[..] {
-            [hour, minute] => (hour, minute, 0),
-            [hour, minute, second] => (hour, minute, second),
-            _ => return None,
-        };
-        let fraction_len = u32::try_from(fraction.len()).ok().filter(|len| (1..=9).contains(len))?;
-        let millis = number(fraction)? * 1000 / 10_i64.pow(fraction_len);
-        let sane = (1970..=9999).contains(&year)
-            && (1..=12).contains(&month)
-            && (0..24).contains(&hour)
-            && (0..60).contains(&minute)
-            && (0..60).contains(&second);
-        let days = days_of(year, month, day);
-        // A day that the month does not have comes out as one of the next month.
-        if !sane || date_of(days) != (year, month, day) {
-            return None;
-        }
-        let minutes = hour * 60 + minute - offset_minutes;
-        Some(Self(days * MILLIS_PER_DAY + (minutes * 60 + second) * 1000 + millis))
+        let in_utc = || TimeZone::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
+        let time = text.parse::<jiff::Timestamp>().ok().or_else(in_utc)?;
+        Some(Self(time.as_millisecond())).filter(|time| time.0 >= 0)
     }
 
-    /// The form `2030-01-31T01:02:03.500Z`.
+    /// The form `2030-01-31T01:02:03.500Z`; the last moment of the calendar for what is behind it.
     pub fn to_iso8601(self) -> String {
-        let (days, rest) = (self.0.div_euclid(MILLIS_PER_DAY), self.0.rem_euclid(MILLIS_PER_DAY));
-        let (year, month, day) = date_of(days);
-        let (seconds, millis) = (rest / 1000, rest % 1000);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
     }
-}
-
-fn number(text: &str) -> Option<i64> {
-    let digits = (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
-}
-
-fn numbers(text: &str, separator: char) -> Option<Vec<i64>> {
-    text.split(separator).map(number).collect()
-}
-
-/// The time of day, and how many minutes its zone is ahead of UTC.
-fn split_zone(time: &str) -> Option<(&str, i64)> {
-    if let Some(clock) = time.strip_suffix(['Z', 'z']) {
-        return Some((clock, 0));
-    }
-    let Some(at) = time.rfind(['+', '-']) else { return Some((time, 0)) };
-    let (clock, zone) = time.split_at(at);
-    let (hours, minutes) = match numbers(&zone[1..], ':')?[..] {
-        [hours, minutes] => (hours, minutes),
-        [hours_and_minutes] if zone.len() == 5 => (hours_and_minutes / 100, hours_and_minutes % 100),
-        _ => return None,
-    };
-    let sane = hours < 24 && minutes < 60;
-    let ahead = hours * 60 + minutes;
-    sane.then_some((clock, if zone.starts_with('-') { -ahead } else { ahead }))
-}
-
-/// Days since 1970 of a date. The year begins in March, so that the leap day is its last one.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * DAYS_PER_ERA + day_of_era - DAYS_TO_EPOCH
-}
-
-/// Year, month and day of a number of days since 1970.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + DAYS_TO_EPOCH;
-    let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / (DAYS_PER_ERA - 1)) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// Where the service reads the time. Injected, so that a test can let a year pass.
@@ -214,7 +138,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_printed_reads_back(millis in 0..253_402_300_799_999_i64) {
+        fn what_is_printed_reads_back(millis in 0..jiff::Timestamp::MAX.as_millisecond()) {
             let time = Timestamp(millis);
             proptest::prop_assert_eq!(Timestamp::parse_iso8601(&time.to_iso8601()), Some(time));
         }

@@ -1,7 +1,7 @@
 //! The policy language: parsed once into types that cannot hold an illegal value, evaluated without clock or I/O.
 //!
 //! A [`KeyPolicy`] belongs to a key and names principals; an [`IdentityPolicy`] belongs to a caller. Both are evaluated
-//! on a [`Caller`], an [`Action`] and the [`Facts`] of a request, and say which statement spoke. What follows from both
+//! on a [`Caller`](crate::model::Caller), an [`Action`] and the [`Facts`] of a request, and say which statement spoke. What follows from both
 //! together is decided by the service. The meaning of every element is that of the AWS documentation ("IAM JSON policy
 //! elements reference", "Key policies in AWS KMS").
 

@@ -53,7 +53,7 @@ impl Core {
             let old = self.live_key(tx, &alias.key_id, now)?;
             self.authorize_key(caller, &old, &purpose, None, &TxLookup(tx))?;
             let new = self.alias_target(tx, caller, &key_id, &purpose)?;
-            if (old.key_spec, old.key_usage) != (new.key_spec, new.key_usage) {
+            if !same_type(&old, &new) {
                 return Err(KmsError::Validation(format!(
                     "Alias {} must keep pointing at a key of the same type and key usage.",
                     name.arn(&self.realm)
@@ -160,6 +160,12 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether an alias may move from one key to the other: both symmetric, both HMAC or both asymmetric, for the same usage.
+fn same_type(old: &KeyRecord, new: &KeyRecord) -> bool {
+    let kind = |record: &KeyRecord| std::mem::discriminant(&record.key_spec.material_kind());
+    kind(old) == kind(new) && old.key_usage == new.key_usage
 }
 
 /// AWS refuses the names of AWS managed keys without a message.

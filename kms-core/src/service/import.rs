@@ -73,6 +73,7 @@ impl Core {
                 )));
             }
         }
+        check_wrappable(record.key_spec, request)?;
         let wrapping_key = WrappingKey::generate(request.wrapping_key_spec)?;
         let expires = Timestamp::from_millis(self.now().as_millis() + TOKEN_HOURS * 60 * 60 * 1000);
         let token = ImportToken {
@@ -217,6 +218,10 @@ fn place_material(
             record.materials.push(MaterialRecord::new(taken.material_id, KeyMaterialState::Current));
             Ok(())
         }
+        // Only symmetric keys have more than one material.
+        ImportType::NewKeyMaterial if record.key_spec != KeySpec::SymmetricDefault => {
+            Err(KmsError::IncorrectKeyMaterial(String::new()))
+        }
         ImportType::NewKeyMaterial => {
             let pending = |material: &MaterialRecord| material.role == KeyMaterialState::PendingRotation;
             if record.materials.iter().any(pending) {
@@ -228,6 +233,24 @@ fn place_material(
             Ok(())
         }
     }
+}
+
+/// Refuses to wrap directly under RSA what is longer than its modulus permits: RSA private keys always, those of P-521
+/// under a 2048-bit modulus.
+fn check_wrappable(spec: KeySpec, request: &GetParametersForImportRequest) -> Result<(), KmsError> {
+    let (algorithm, wrapping_spec) = (request.wrapping_algorithm, request.wrapping_key_spec);
+    let direct = matches!(algorithm, WrappingAlgorithm::RsaesOaepSha1 | WrappingAlgorithm::RsaesOaepSha256);
+    let too_long = match spec {
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => true,
+        KeySpec::EccNistP521 => wrapping_spec == WrappingKeySpec::Rsa2048,
+        _ => false,
+    };
+    if direct && too_long {
+        return Err(KmsError::UnsupportedOperation(format!(
+            "Wrapping algorithm {algorithm} with wrapping key spec {wrapping_spec} is not supported for key spec {spec}."
+        )));
+    }
+    Ok(())
 }
 
 fn checked_expiry(request: &ImportKeyMaterialRequest, now: Timestamp) -> Result<Expiry, KmsError> {

@@ -98,6 +98,9 @@ impl Core {
         let after: Option<MaterialId> = after_marker(&request.page, "rotations")?;
         let purpose = Purpose::new(Action::ListKeyRotations, OperationClass::Read);
         let record = self.view_key(caller, &request.key_id, &purpose)?;
+        if record.key_spec != KeySpec::SymmetricDefault {
+            return Err(KmsError::wrong_spec(self.arn(&record.key_id), record.key_spec));
+        }
         let all = request.include_key_material == Some(IncludeKeyMaterial::AllKeyMaterial);
         let start = match after {
             None => 0,

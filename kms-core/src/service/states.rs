@@ -1,7 +1,7 @@
 //! Which operation is possible in which state: one table, written as one exhaustive match.
 
 use crate::error::KmsError;
-use crate::model::{KeyArn, KeyState, Origin, Timestamp};
+use crate::model::{KeyArn, KeySpec, KeyState, Origin, Timestamp};
 use crate::store::KeyRecord;
 
 /// Operations that the same states refuse.
@@ -59,6 +59,22 @@ impl OperationClass {
             | Self::CancelDeletion
             | Self::Annotate
             | Self::Grant
+            | Self::Read => true,
+        }
+    }
+
+    /// Whether the operation makes sense for this kind of material at all: only symmetric keys rotate.
+    const fn fits_spec(self, spec: KeySpec) -> bool {
+        match self {
+            Self::ConfigureRotation | Self::RotateOnDemand => matches!(spec, KeySpec::SymmetricDefault),
+            Self::Cryptographic
+            | Self::Switch
+            | Self::ScheduleDeletion
+            | Self::CancelDeletion
+            | Self::Annotate
+            | Self::Grant
+            | Self::Import
+            | Self::DeleteMaterial
             | Self::Read => true,
         }
     }
@@ -147,8 +163,8 @@ pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
     }
 }
 
-/// Refuses an operation on `record` that its origin or its state at `now` does not permit. The origin comes first, as
-/// in AWS: what never works is not reported as a matter of state.
+/// Refuses an operation on `record` that its origin, its spec or its state at `now` does not permit. The state comes
+/// last, as in AWS: what never works is not reported as a matter of state.
 pub(super) fn check(
     operation: OperationClass,
     record: &KeyRecord,
@@ -157,6 +173,9 @@ pub(super) fn check(
 ) -> Result<(), KmsError> {
     if !operation.fits_origin(record.origin) {
         return Err(KmsError::wrong_origin(arn, record.origin));
+    }
+    if !operation.fits_spec(record.key_spec) {
+        return Err(KmsError::wrong_spec(arn, record.key_spec));
     }
     let state = record.state(now);
     match verdict(operation, state) {

@@ -27,7 +27,7 @@ fn vectors() -> Vec<Vector> {
     serde_json::from_str(include_str!("../vectors/blob.json")).expect("the vectors are JSON")
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digit = |index: usize| u8::from_str_radix(&hex[index..index + 2], 16).expect("hexadecimal");
     (0..hex.len()).step_by(2).map(digit).collect()
 }

@@ -20,6 +20,9 @@ pub(super) struct Encrypt {
     /// The plaintext: base64, or fileb://FILE
     #[arg(long)]
     plaintext: String,
+    /// SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_1 or RSAES_OAEP_SHA_256 [default: SYMMETRIC_DEFAULT]
+    #[arg(long)]
+    encryption_algorithm: Option<String>,
     /// name=value,name=value, or a JSON object
     #[arg(long)]
     encryption_context: Option<String>,
@@ -40,6 +43,9 @@ pub(super) struct Decrypt {
     /// The key that must have made it
     #[arg(long)]
     key_id: Option<String>,
+    /// SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_1 or RSAES_OAEP_SHA_256 [default: SYMMETRIC_DEFAULT]
+    #[arg(long)]
+    encryption_algorithm: Option<String>,
     /// Check only
     #[arg(long)]
     dry_run: bool,
@@ -57,9 +63,15 @@ pub(super) struct ReEncrypt {
     /// The key that must have made it
     #[arg(long)]
     source_key_id: Option<String>,
+    /// How it was made
+    #[arg(long)]
+    source_encryption_algorithm: Option<String>,
     /// The key of the new blob: an id, an ARN or an alias
     #[arg(long)]
     destination_key_id: String,
+    /// How to make the new blob
+    #[arg(long)]
+    destination_encryption_algorithm: Option<String>,
     /// The context of the new blob
     #[arg(long)]
     destination_encryption_context: Option<String>,
@@ -105,6 +117,7 @@ pub(super) fn encrypt(kms: &Kms, args: &Encrypt) -> Result<Value> {
     let context = values::context(args.encryption_context.as_ref())?;
     let plaintext = values::secret(&args.plaintext)?;
     let mut request = EncryptRequest::new(key_ref(OPERATION, &args.key_id)?, plaintext, context);
+    request.encryption_algorithm = parse_some(OPERATION, args.encryption_algorithm.as_ref())?;
     request.dry_run = args.dry_run;
     let made = kms.service.encrypt(&kms.caller, &request).map_err(refused(OPERATION))?;
     Ok(json!({
@@ -119,6 +132,7 @@ pub(super) fn decrypt(kms: &Kms, args: &Decrypt) -> Result<Value> {
     let context = values::context(args.encryption_context.as_ref())?;
     let mut request = DecryptRequest::new(blob(&args.ciphertext_blob)?, context);
     request.key_id = parse_some(OPERATION, args.key_id.as_ref())?;
+    request.encryption_algorithm = parse_some(OPERATION, args.encryption_algorithm.as_ref())?;
     request.dry_run = args.dry_run;
     let opened = kms.service.decrypt(&kms.caller, &request).map_err(refused(OPERATION))?;
     Ok(object([
@@ -136,6 +150,9 @@ pub(super) fn re_encrypt(kms: &Kms, args: &ReEncrypt) -> Result<Value> {
     let mut request = ReEncryptRequest::new(blob(&args.ciphertext_blob)?, source_context, destination);
     request.destination_encryption_context = values::context(args.destination_encryption_context.as_ref())?;
     request.source_key_id = parse_some(OPERATION, args.source_key_id.as_ref())?;
+    request.source_encryption_algorithm = parse_some(OPERATION, args.source_encryption_algorithm.as_ref())?;
+    request.destination_encryption_algorithm =
+        parse_some(OPERATION, args.destination_encryption_algorithm.as_ref())?;
     request.dry_run = args.dry_run;
     let made = kms.service.re_encrypt(&kms.caller, &request).map_err(refused(OPERATION))?;
     Ok(object([

@@ -115,7 +115,7 @@ pub(super) fn import_key_material(kms: &Kms, args: &ImportKeyMaterial) -> Result
 /// All three steps of an import. Material without an end does not expire.
 pub(super) fn import(kms: &Kms, args: &Import) -> Result<Value> {
     const OPERATION: &str = "GetParametersForImport";
-    const ALGORITHM: WrappingAlgorithm = WrappingAlgorithm::RsaesOaepSha256;
+    const ALGORITHM: WrappingAlgorithm = WrappingAlgorithm::RsaAesKeyWrapSha256;
     let file = &args.material_file;
     let material = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let material = Plaintext::new(material);

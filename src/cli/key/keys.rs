@@ -8,6 +8,7 @@ use kms_core::model::{
 };
 use serde_json::{Value, json};
 
+use super::signatures::algorithm_lists;
 use super::values::{self, show_time};
 use super::{KeyIdArg, Kms, PageArgs, key_ref, object, pages, parse_some, refused, text};
 
@@ -20,13 +21,14 @@ pub(super) struct CreateKey {
     /// Where its material comes from: AWS_KMS or EXTERNAL
     #[arg(long)]
     origin: Option<String>,
-    /// ENCRYPT_DECRYPT
+    /// ENCRYPT_DECRYPT, SIGN_VERIFY, GENERATE_VERIFY_MAC, KEY_AGREEMENT or ENCAPSULATE_DECAPSULATE; mandatory for every
+    /// spec but the symmetric one
     #[arg(long)]
     key_usage: Option<String>,
-    /// SYMMETRIC_DEFAULT
+    /// For example RSA_3072, ECC_NIST_P256, ML_DSA_65 or HMAC_256 [default: SYMMETRIC_DEFAULT]
     #[arg(long)]
     key_spec: Option<String>,
-    /// The key policy
+    /// The key policy: JSON, or file://FILE
     #[arg(long)]
     policy: Option<String>,
     /// Skip the check that the caller can change the policy later
@@ -74,7 +76,7 @@ pub(super) fn create_key(kms: &Kms, args: &CreateKey) -> Result<Value> {
     const OPERATION: &str = "CreateKey";
     let tags: Result<Vec<_>> = args.tags.iter().map(|tag| values::tag(tag)).collect();
     let request = CreateKeyRequest {
-        policy: args.policy.clone(),
+        policy: args.policy.as_deref().map(values::document).transpose()?,
         bypass_policy_lockout_safety_check: args.bypass_policy_lockout_safety_check,
         description: args.description.clone(),
         key_usage: parse_some(OPERATION, args.key_usage.as_ref())?,
@@ -150,7 +152,7 @@ pub(super) fn cancel_key_deletion(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
 
 /// The AWS shape `KeyMetadata`.
 fn metadata(key: &KeyMetadata) -> Value {
-    let algorithms: Vec<_> = key.algorithms.encryption.iter().map(|algorithm| algorithm.as_str()).collect();
+    let [encryption, signing, mac, agreement, encapsulation] = algorithm_lists(key.algorithms);
     object([
         ("AWSAccountId", json!(key.account_id.to_string())),
         ("KeyId", json!(key.key_id.to_string())),
@@ -168,7 +170,11 @@ fn metadata(key: &KeyMetadata) -> Value {
         ("KeyManager", json!(key.key_manager.as_str())),
         ("CustomerMasterKeySpec", json!(key.key_spec.as_str())),
         ("KeySpec", json!(key.key_spec.as_str())),
-        ("EncryptionAlgorithms", json!(algorithms)),
+        encryption,
+        signing,
+        mac,
+        agreement,
+        encapsulation,
         ("MultiRegion", json!(key.multi_region)),
         ("PendingDeletionWindowInDays", json!(key.pending_deletion_window_in_days)),
         ("CurrentKeyMaterialId", text(key.current_key_material_id)),

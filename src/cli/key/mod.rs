@@ -2,11 +2,17 @@
 //!
 //! Verbs, options and the JSON that is printed are those of `aws kms`, so that scripts carry over.
 
+mod agreement;
 mod aliases;
 mod crypto;
+mod explain;
+mod grants;
 mod import;
 mod keys;
+mod policies;
 mod rotation;
+mod signatures;
+mod tags;
 pub(in crate::cli) mod values;
 
 use std::str::FromStr;
@@ -51,6 +57,16 @@ enum KeyVerb {
     GenerateDataKey(crypto::GenerateDataKey),
     GenerateDataKeyWithoutPlaintext(crypto::GenerateDataKey),
     GenerateRandom(crypto::GenerateRandom),
+    GenerateDataKeyPair(agreement::GenerateDataKeyPair),
+    GenerateDataKeyPairWithoutPlaintext(agreement::GenerateDataKeyPair),
+    GetPublicKey(signatures::GetPublicKey),
+    Sign(signatures::Sign),
+    Verify(signatures::Verify),
+    GenerateMac(signatures::GenerateMac),
+    VerifyMac(signatures::VerifyMac),
+    DeriveSharedSecret(agreement::DeriveSharedSecret),
+    Encapsulate(agreement::Encapsulate),
+    Decapsulate(agreement::Decapsulate),
     EnableKeyRotation(rotation::EnableKeyRotation),
     DisableKeyRotation(KeyIdArg),
     GetKeyRotationStatus(KeyIdArg),
@@ -59,7 +75,19 @@ enum KeyVerb {
     GetParametersForImport(import::GetParametersForImport),
     ImportKeyMaterial(import::ImportKeyMaterial),
     DeleteImportedKeyMaterial(import::DeleteImportedKeyMaterial),
+    GetKeyPolicy(policies::GetKeyPolicy),
+    PutKeyPolicy(policies::PutKeyPolicy),
+    ListKeyPolicies(policies::ListKeyPolicies),
+    CreateGrant(grants::CreateGrant),
+    ListGrants(grants::ListGrants),
+    ListRetirableGrants(grants::ListRetirableGrants),
+    RetireGrant(grants::RetireGrant),
+    RevokeGrant(grants::RevokeGrant),
+    TagResource(tags::TagResource),
+    UntagResource(tags::UntagResource),
+    ListResourceTags(tags::ListResourceTags),
     Import(import::Import),
+    Explain(explain::Explain),
 }
 
 /// The options of a verb that only names a key.
@@ -118,6 +146,18 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::GenerateDataKey(args) => crypto::generate_data_key(kms, args),
         KeyVerb::GenerateDataKeyWithoutPlaintext(args) => crypto::generate_wrapped_data_key(kms, args),
         KeyVerb::GenerateRandom(args) => crypto::generate_random(kms, args),
+        KeyVerb::GenerateDataKeyPair(args) => agreement::generate_data_key_pair(kms, args),
+        KeyVerb::GenerateDataKeyPairWithoutPlaintext(args) => {
+            agreement::generate_wrapped_data_key_pair(kms, args)
+        }
+        KeyVerb::GetPublicKey(args) => signatures::get_public_key(kms, args),
+        KeyVerb::Sign(args) => signatures::sign(kms, args),
+        KeyVerb::Verify(args) => signatures::verify(kms, args),
+        KeyVerb::GenerateMac(args) => signatures::generate_mac(kms, args),
+        KeyVerb::VerifyMac(args) => signatures::verify_mac(kms, args),
+        KeyVerb::DeriveSharedSecret(args) => agreement::derive_shared_secret(kms, args),
+        KeyVerb::Encapsulate(args) => agreement::encapsulate(kms, args),
+        KeyVerb::Decapsulate(args) => agreement::decapsulate(kms, args),
         KeyVerb::EnableKeyRotation(args) => rotation::enable_key_rotation(kms, args),
         KeyVerb::DisableKeyRotation(args) => rotation::disable_key_rotation(kms, args),
         KeyVerb::GetKeyRotationStatus(args) => rotation::get_key_rotation_status(kms, args),
@@ -126,7 +166,19 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::GetParametersForImport(args) => import::get_parameters_for_import(kms, args),
         KeyVerb::ImportKeyMaterial(args) => import::import_key_material(kms, args),
         KeyVerb::DeleteImportedKeyMaterial(args) => import::delete_imported_key_material(kms, args),
+        KeyVerb::GetKeyPolicy(args) => policies::get_key_policy(kms, args),
+        KeyVerb::PutKeyPolicy(args) => policies::put_key_policy(kms, args),
+        KeyVerb::ListKeyPolicies(args) => policies::list_key_policies(kms, args),
+        KeyVerb::CreateGrant(args) => grants::create_grant(kms, args),
+        KeyVerb::ListGrants(args) => grants::list_grants(kms, args),
+        KeyVerb::ListRetirableGrants(args) => grants::list_retirable_grants(kms, args),
+        KeyVerb::RetireGrant(args) => grants::retire_grant(kms, args),
+        KeyVerb::RevokeGrant(args) => grants::revoke_grant(kms, args),
+        KeyVerb::TagResource(args) => tags::tag_resource(kms, args),
+        KeyVerb::UntagResource(args) => tags::untag_resource(kms, args),
+        KeyVerb::ListResourceTags(args) => tags::list_resource_tags(kms, args),
         KeyVerb::Import(args) => import::import(kms, args),
+        KeyVerb::Explain(args) => explain::explain(kms, args),
     }
 }
 
