@@ -1,7 +1,7 @@
 //! Grants.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::Core;
 use super::access::{Purpose, TxLookup};
@@ -207,18 +207,19 @@ impl Core {
         Err(question.refusal(Basis::NoKeyStatement))
     }
 
+    /// In an alphabet without a hyphen: at the beginning of an argument it would look like an option.
     fn seal_grant_token(&self, key_id: &KeyId, grant_id: &GrantId) -> Result<String, KmsError> {
         let mut bytes = key_id.to_bytes().to_vec();
         bytes.extend_from_slice(grant_id.as_bytes());
         let sealed = self.grant_tokens.seal(&[TOKEN_PLACE], &bytes);
-        Ok(URL_SAFE_NO_PAD.encode(sealed.map_err(|error| KmsError::Internal(error.to_string()))?))
+        Ok(STANDARD_NO_PAD.encode(sealed.map_err(|error| KmsError::Internal(error.to_string()))?))
     }
 
     /// The key and the grant that a token names. The grant may have been retired or revoked since.
     pub(super) fn open_grant_token(&self, token: &str) -> Result<(KeyId, GrantId), KmsError> {
         let refused = || KmsError::InvalidGrantToken("The specified grant token is not valid.".into());
         let sealed =
-            URL_SAFE_NO_PAD.decode(token.get(..MAX_TOKEN_LEN).unwrap_or(token)).map_err(|_| refused())?;
+            STANDARD_NO_PAD.decode(token.get(..MAX_TOKEN_LEN).unwrap_or(token)).map_err(|_| refused())?;
         let bytes = self.grant_tokens.open(&[TOKEN_PLACE], &sealed).map_err(|_| refused())?;
         let (key_id, rest) = bytes.split_first_chunk().ok_or_else(refused)?;
         let key_id = KeyId::from_bytes(key_id).ok_or_else(refused)?;
