@@ -1,10 +1,12 @@
 //! Derivation of the keys of a file and of a domain.
 
+use std::sync::Arc;
+
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Aead, DataKey, MacKey, SecretKey, SumKey};
+use super::{Aead, DataKey, MacKey, NONCE_LEN, Nonce, SecretKey, SumKey, Tag};
 
 /// What a data key must reproduce: AES-GCM-SIV alone would let one ciphertext open under two keys.
 pub type Commitment = [u8; 32];
@@ -59,6 +61,47 @@ impl FileKeys {
     }
 }
 
+/// What authenticates a journal.
+#[derive(Debug)]
+pub struct JournalKeys {
+    /// Of the header pages.
+    pub mac: MacKey,
+    /// Of payloads: several times as fast as a hash, and they are most of a journal.
+    payload: Aead,
+}
+
+impl JournalKeys {
+    /// Keys that are derived from `secret`, which is used for nothing else.
+    pub fn derive(secret: &SecretKey) -> Self {
+        Self::new(&Derivation::new(&[], secret.expose()))
+    }
+
+    fn new(derivation: &Derivation) -> Self {
+        Self {
+            mac: MacKey::new(&derivation.key("kmsfs v1 journal")),
+            payload: Aead::new(&derivation.key("kmsfs v1 journal payload")),
+        }
+    }
+
+    /// Whose chunk it is makes each nonce one of its own.
+    fn nonce(session: u32, lsn: u64) -> Nonce {
+        let mut nonce = [0; NONCE_LEN];
+        nonce[..4].copy_from_slice(&session.to_le_bytes());
+        nonce[4..].copy_from_slice(&lsn.to_le_bytes());
+        nonce
+    }
+
+    /// The tag of the payload of chunk `lsn` of `session`.
+    pub fn payload_tag(&self, session: u32, lsn: u64, payload: &[u8]) -> Tag {
+        self.payload.seal(&Self::nonce(session, lsn), payload, &[], &mut [])
+    }
+
+    /// Whether `tag` is that of the payload of chunk `lsn` of `session`; in constant time.
+    pub fn verify_payload(&self, session: u32, lsn: u64, payload: &[u8], tag: &Tag) -> bool {
+        self.payload.open(&Self::nonce(session, lsn), payload, &[], tag, &mut []).is_ok()
+    }
+}
+
 /// The keys of one domain, all derived from its wrapped secret.
 #[derive(Debug)]
 pub struct DomainKeys {
@@ -71,7 +114,7 @@ pub struct DomainKeys {
     /// Authenticates directory ids, the domain record and, in the root domain, superblock and sessions.
     pub mac: MacKey,
     /// Authenticates the journal; only the root domain's is used.
-    pub journal: MacKey,
+    pub journal: Arc<JournalKeys>,
     /// What the domain record must say.
     pub commitment: Commitment,
 }
@@ -85,7 +128,7 @@ impl DomainKeys {
             symlink: Aead::new(&derivation.key("kmsfs v1 symlink")),
             xattr: Aead::new(&derivation.key("kmsfs v1 domain xattr")),
             mac: MacKey::new(&derivation.key("kmsfs v1 domain mac")),
-            journal: MacKey::new(&derivation.key("kmsfs v1 journal")),
+            journal: Arc::new(JournalKeys::new(&derivation)),
             commitment: *derivation.bytes("kmsfs v1 domain commitment"),
         }
     }

@@ -6,7 +6,7 @@ use super::encrypted_file::{EncryptedFile, State};
 use super::overlay::Journalled;
 use super::{FileContext, FileError};
 use crate::format::geometry::{backing_size, data_offset, entry_offset, stretch_end};
-use crate::format::{BlockIndex, Entry, PAGE};
+use crate::format::{BlockIndex, Entry, PAGE, PAGE_U64};
 use crate::journal::{cut, grow, punch};
 
 /// The most blocks that are put in place with one call: 1 MiB.
@@ -116,8 +116,11 @@ impl EncryptedFile {
     fn place_run(&self, run: &[(u64, Entry, u64)]) -> Result<(), FileError> {
         let (Some((first, ..)), Some((_, last, _))) = (run.first(), run.last()) else { return Ok(()) };
         let mut cipher = vec![0; run.len() * PAGE];
-        for (page, (_, _, at)) in cipher.chunks_exact_mut(PAGE).zip(run) {
-            self.ctx.journal()?.read_page(*at, page)?;
+        let mut rest = &mut cipher[..];
+        for images in run.chunk_by(|(.., one), (.., next)| one + PAGE_U64 == *next) {
+            let (pages, behind) = rest.split_at_mut(images.len() * PAGE);
+            self.ctx.journal()?.read_pages(images[0].2, pages)?;
+            rest = behind;
         }
         cipher.truncate((run.len() - 1) * PAGE + usize::from(last.len));
         let entries: Vec<u8> = run.iter().flat_map(|(_, entry, _)| Entry::encode(Some(entry))).collect();

@@ -69,7 +69,7 @@ impl EncryptedFile {
             BlockState::Hole | BlockState::Lost => place.fill(0),
             BlockState::Journalled(entry, journal_at) => with_scratch(2 * PAGE, |scratch| {
                 let (cipher, plain) = scratch.split_at_mut(PAGE);
-                self.ctx.journal()?.read_page(journal_at, cipher)?;
+                self.ctx.journal()?.read_pages(journal_at, cipher)?;
                 self.open_block(state, keys, first, &entry, cipher, plain)?;
                 place.copy_from_slice(&plain[in_block..in_block + place.len()]);
                 Ok::<_, FileError>(())
@@ -172,7 +172,7 @@ impl EncryptedFile {
                 return Ok(());
             }
             BlockState::Journalled(entry, at) => {
-                self.ctx.journal()?.read_page(at, &mut cipher)?;
+                self.ctx.journal()?.read_pages(at, &mut cipher)?;
                 entry
             }
             BlockState::InPlace(entry) => {

@@ -19,7 +19,7 @@ const VERSION: u16 = 1;
 const HEADER_USED: usize = 88;
 const RECORD_LEN: usize = 64;
 const RECORDS_AT: usize = PAGE - MAX_CHUNK_RECORDS * RECORD_LEN;
-const CHUNK_USED: usize = 48;
+const CHUNK_USED: usize = 64;
 const MAC_AT: usize = 32;
 const SEAL_HEAD: u8 = 6;
 const SEAL_TAIL: u8 = 8;
@@ -380,6 +380,7 @@ struct ChunkLayout {
     bytes: U32,
     flags: U32,
     mac: [u8; 16],
+    payload_tag: [u8; 16],
 }
 
 /// The header page of a chunk with its records.
@@ -393,8 +394,10 @@ pub struct ChunkHeader {
     pub page_count: u16,
     /// The records.
     pub records: Vec<Record>,
-    /// HMAC of header page (with a zero MAC) and payload under the journal key, cut to 16 bytes.
+    /// HMAC of the header page without it under the journal key, cut to 16 bytes.
     pub mac: [u8; 16],
+    /// Tag of the payload under the payload key.
+    pub payload_tag: [u8; 16],
 }
 
 /// A chunk: what is written as one atomic group.
@@ -407,7 +410,7 @@ pub struct Chunk {
 }
 
 impl ChunkHeader {
-    /// Reads a header page. The MAC is not checked: that needs the payload and the journal key.
+    /// Reads a header page. MAC and tag are not checked: that needs the journal keys.
     ///
     /// # Errors
     /// [`FormatError`] for anything else.
@@ -440,6 +443,7 @@ impl ChunkHeader {
             page_count: pages,
             records,
             mac: chunk.mac,
+            payload_tag: chunk.payload_tag,
         })
     }
 
@@ -461,6 +465,7 @@ impl ChunkHeader {
             bytes: ((1 + u32::from(self.page_count)) * PAGE as u32).into(),
             flags: U32::ZERO,
             mac: self.mac,
+            payload_tag: self.payload_tag,
         };
         let mut out = [0; PAGE];
         out[..CHUNK_USED].copy_from_slice(layout.as_bytes());
@@ -476,9 +481,9 @@ impl ChunkHeader {
         page[MAC_AT..MAC_AT + 16].copy_from_slice(mac);
     }
 
-    /// The parts of an encoded header page that the MAC covers, before the payload.
+    /// The parts of an encoded header page that the MAC covers.
     pub fn mac_input(page: &[u8; PAGE]) -> [&[u8]; 2] {
-        [&page[..MAC_AT], &page[CHUNK_USED..]]
+        [&page[..MAC_AT], &page[MAC_AT + 16..]]
     }
 }
 
@@ -535,6 +540,7 @@ mod tests {
                 page_count: 4,
                 records,
                 mac: [8; 16],
+                payload_tag: [9; 16],
             };
             prop_assert_eq!(ChunkHeader::parse(&header.encode().unwrap()).unwrap(), header);
         }
@@ -543,6 +549,7 @@ mod tests {
         fn chunk_parse_is_total(tail in vec(any::<u8>(), PAGE - RECORDS_AT), count in 0u8..70) {
             let mut page = ChunkHeader {
                 lsn: Lsn(1), session: SessionNumber(1), page_count: 4, records: vec![], mac: [0; 16],
+                payload_tag: [0; 16],
             }.encode().unwrap();
             page[20] = count;
             page[RECORDS_AT..].copy_from_slice(&tail);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::ring::{RING_AT, file_name};
-use crate::crypto::MacKey;
+use crate::crypto::{JournalKeys, MacKey};
 use crate::format::geometry::{
     backing_size, block_count, block_of, data_offset, entry_offset, entry_page_offset, group_of, plain_size,
     stretch_end,
@@ -42,20 +42,20 @@ pub fn recover(
     journal_dir: &dyn BackingNode,
     volume_id: VolumeId,
     session: SessionNumber,
-    mac: &MacKey,
+    keys: &JournalKeys,
 ) -> Result<RecoveryReport, JournalError> {
     let file = match journal_dir.lookup(&file_name(session)) {
         Ok(node) => node.open_file(FileAccess::Read)?,
         Err(error) if error.is_not_found() => return Ok(RecoveryReport::default()),
         Err(error) => return Err(error.into()),
     };
-    let Some(header) = newest_header(&file, volume_id, session, mac)? else {
+    let Some(header) = newest_header(&file, volume_id, session, &keys.mac)? else {
         return Ok(RecoveryReport::default());
     };
     let mut replay =
         Replay { store, files: BTreeMap::new(), by_ino: None, report: RecoveryReport::default() };
     let mut reader =
-        Reader { file, mac, session, header, next: header.start_lsn, offset: header.start_offset };
+        Reader { file, keys, session, header, next: header.start_lsn, offset: header.start_offset };
     while let Some((chunk, payload)) = reader.next_chunk()? {
         replay.apply(&chunk, &payload)?;
     }
@@ -84,7 +84,7 @@ fn newest_header(
 
 struct Reader<'a> {
     file: FileRef,
-    mac: &'a MacKey,
+    keys: &'a JournalKeys,
     session: SessionNumber,
     header: JournalHeader,
     next: Lsn,
@@ -116,10 +116,13 @@ impl Reader<'_> {
         if chunk.lsn != self.next || chunk.session != self.session || !fits {
             return Ok(None);
         }
+        if !self.keys.mac.verify(&ChunkHeader::mac_input(&page), &chunk.mac) {
+            return Ok(None);
+        }
         let mut payload = vec![0; len];
         self.file.read_at(&mut payload, RING_AT + offset + PAGE_U64)?;
-        let [first, second] = ChunkHeader::mac_input(&page);
-        Ok(self.mac.verify(&[first, second, &payload], &chunk.mac).then_some((chunk, payload)))
+        let whole = self.keys.verify_payload(chunk.session.0, chunk.lsn.0, &payload, &chunk.payload_tag);
+        Ok(whole.then_some((chunk, payload)))
     }
 }
 

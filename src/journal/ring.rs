@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::JournalError;
-use crate::crypto::MacKey;
+use crate::crypto::JournalKeys;
 use crate::format::{
     ChunkHeader, JournalHeader, Lsn, MAX_CHUNK_PAGES, MAX_CHUNK_RECORDS, PAGE, PAGE_U64, Record, RecordBody,
     SessionNumber, VolumeId,
@@ -94,7 +94,7 @@ struct Start {
 /// The journal of the running session.
 pub struct Journal {
     file: FileRef,
-    mac: MacKey,
+    keys: Arc<JournalKeys>,
     volume_id: VolumeId,
     session: SessionNumber,
     ring_len: u64,
@@ -143,7 +143,7 @@ impl Journal {
         dir: &dyn BackingNode,
         volume_id: VolumeId,
         session: SessionNumber,
-        mac: MacKey,
+        keys: Arc<JournalKeys>,
         ring_len: u64,
     ) -> Result<Arc<Self>, JournalError> {
         let name = file_name(session);
@@ -155,7 +155,7 @@ impl Journal {
         let ring_len = prepare(&file, ring_len.max(MIN_RING_LEN) / PAGE_U64 * PAGE_U64)?;
         let journal = Self {
             file,
-            mac,
+            keys,
             volume_id,
             session,
             ring_len,
@@ -179,7 +179,7 @@ impl Journal {
             start_offset: offset,
             mac: [0; 16],
         };
-        header.mac = self.mac.mac16(&[&header.mac_input()]);
+        header.mac = self.keys.mac.mac16(&[&header.mac_input()]);
         let page = header.generation % 2;
         self.guarded(|| self.file.write_at(&header.encode(), page * PAGE_U64))?;
         self.guarded(|| self.file.sync_data())?;
@@ -259,10 +259,10 @@ impl Journal {
             page_count: pages as u16,
             records: draft.records.clone(),
             mac: [0; 16],
+            payload_tag: self.keys.payload_tag(self.session.0, head.next_lsn.0, &draft.payload),
         };
         let mut page = header.encode()?;
-        let [first, second] = ChunkHeader::mac_input(&page);
-        let mac = self.mac.mac16(&[first, second, &draft.payload]);
+        let mac = self.keys.mac.mac16(&ChunkHeader::mac_input(&page));
         ChunkHeader::put_mac(&mut page, &mac);
         let at = RING_AT + offset;
         self.file.write_vectored_at(&[IoSlice::new(&page), IoSlice::new(&draft.payload)], at)?;
@@ -273,11 +273,11 @@ impl Journal {
         Ok(Placed { lsn, payload_offset: at + PAGE_U64 })
     }
 
-    /// Reads a payload page that [`Self::append`] placed at `offset`.
+    /// Reads payload pages that [`Self::append`] placed one behind the other, from `offset` on.
     ///
     /// # Errors
     /// The backing directory's.
-    pub fn read_page(&self, offset: u64, out: &mut [u8]) -> Result<(), JournalError> {
+    pub fn read_pages(&self, offset: u64, out: &mut [u8]) -> Result<(), JournalError> {
         self.file.read_at(out, offset)?;
         Ok(())
     }

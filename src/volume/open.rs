@@ -155,7 +155,7 @@ impl OpenVolume {
             config,
             keys,
             log_mac: root_keys.mac.clone(),
-            journal_mac: root_keys.journal.clone(),
+            journal_keys: Arc::clone(&root_keys.journal),
         };
         let recovered = if live.is_some() { None } else { opening.recover(lock.as_ref())? };
         let (context, session) = opening.begin(options, lock.as_ref())?;
@@ -259,7 +259,7 @@ struct Opening {
     config: VolumeConfig,
     keys: Arc<KeyRing>,
     log_mac: crate::crypto::MacKey,
-    journal_mac: crate::crypto::MacKey,
+    journal_keys: Arc<crate::crypto::JournalKeys>,
 }
 
 impl Opening {
@@ -289,7 +289,7 @@ impl Opening {
         let mut log = self.log(FileAccess::ReadWrite)?;
         let journal_dir = self.journal_dir()?;
         let volume_id = self.config.volume_id;
-        let report = journal::recover(&*self.store, &*journal_dir, volume_id, session, &self.journal_mac)?;
+        let report = journal::recover(&*self.store, &*journal_dir, volume_id, session, &self.journal_keys)?;
         self.store.sync_all()?;
         log.append(session, SessionEvent::Recovered, &host_name())?;
         journal::discard(&*journal_dir, session)?;
@@ -319,7 +319,7 @@ impl Opening {
                 &*journal_dir,
                 self.config.volume_id,
                 number,
-                self.journal_mac.clone(),
+                Arc::clone(&self.journal_keys),
                 self.journal_len(options)?,
             )?;
             (Some(Session { number, log: Mutex::new(log), journal_dir }), Some(journal))

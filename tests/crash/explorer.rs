@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use kmsfs::crypto::{MacKey, SecretKey};
+use kmsfs::crypto::{JournalKeys, SecretKey};
 use kmsfs::file::{EncryptedFile, FileContext, FileContextParts, Rules};
 use kmsfs::format::{SessionEvent, SessionNumber, SessionRecord};
 use kmsfs::journal::sessions::SessionHistory;
@@ -35,8 +35,8 @@ pub(crate) struct Explorer {
     trace: Vec<String>,
 }
 
-fn journal_key() -> MacKey {
-    MacKey::new(&SecretKey::from_slice(&[5; 32]).unwrap())
+fn journal_keys() -> Arc<JournalKeys> {
+    Arc::new(JournalKeys::derive(&SecretKey::from_slice(&[5; 32]).unwrap()))
 }
 
 fn record(session: u32, event: SessionEvent) -> SessionRecord {
@@ -67,7 +67,7 @@ impl Mount {
             &*volume_dir(&store),
             VOLUME,
             SessionNumber(session),
-            journal_key(),
+            journal_keys(),
             MIN_RING_LEN,
         )
         .unwrap();
@@ -112,7 +112,7 @@ impl Mount {
 /// Recovers the volume in `store` after the crash of `session`.
 fn recover_volume(store: &SimulatedStore, session: u32) -> Result<(), String> {
     let dir = store.root().lookup(".kmsfs".as_ref()).map_err(|error| error.to_string())?;
-    recover(store, &*dir, VOLUME, SessionNumber(session), &journal_key())
+    recover(store, &*dir, VOLUME, SessionNumber(session), &journal_keys())
         .map_err(|error| error.to_string())?;
     store.sync_all().map_err(|error| error.to_string())
 }

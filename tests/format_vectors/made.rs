@@ -53,7 +53,7 @@ fn under(aead: &Aead) -> String {
 pub(crate) fn keys() -> Value {
     let (file, domain) = (file_keys(), domain_keys());
     json!({
-        "note": "sealed: nonce || tag || ciphertext of \"plain\" with aad \"aad\"; mac: HMAC of \"message\"; term: F(7, 16 bytes of 0x05)",
+        "note": "sealed: nonce || tag || ciphertext of \"plain\" with aad \"aad\"; mac: HMAC of \"message\"; journal_payload_tag: of \"message\" in chunk 4 of session 7; term: F(7, 16 bytes of 0x05)",
         "nonce": hex(NONCE),
         "volume_id": VOLUME.to_string(),
         "file": {
@@ -73,7 +73,8 @@ pub(crate) fn keys() -> Value {
             "symlink_sealed": under(&domain.symlink),
             "xattr_sealed": under(&domain.xattr),
             "mac_mac": hex(domain.mac.mac32(&[b"message"])),
-            "journal_mac": hex(domain.journal.mac32(&[b"message"])),
+            "journal_mac": hex(domain.journal.mac.mac32(&[b"message"])),
+            "journal_payload_tag": hex(domain.journal.payload_tag(7, 4, b"message")),
             "commitment": hex(domain.commitment),
         },
         "key_id": { "arn": ARN, "key_id": hex(key_id_of(ARN)) },
@@ -389,7 +390,7 @@ pub(crate) fn journal_header_bytes() -> Vec<u8> {
         start_offset: 8192,
         mac: [0; 16],
     };
-    header.mac = domain_keys().journal.mac16(&[&header.mac_input()]);
+    header.mac = domain_keys().journal.mac.mac16(&[&header.mac_input()]);
     header.encode().to_vec()
 }
 
@@ -423,10 +424,10 @@ pub(crate) fn chunk_bytes() -> Vec<u8> {
         page_count: 2,
         records: bodies.map(|body| Record { file_ref: 1, body }).to_vec(),
         mac: [0; 16],
+        payload_tag: domain_keys().journal.payload_tag(7, 4, &payload),
     };
     let mut page = header.encode().unwrap();
-    let [first, second] = ChunkHeader::mac_input(&page);
-    let mac = domain_keys().journal.mac16(&[first, second, &payload]);
+    let mac = domain_keys().journal.mac.mac16(&ChunkHeader::mac_input(&page));
     ChunkHeader::put_mac(&mut page, &mac);
     [&page[..], &payload].concat()
 }
