@@ -94,7 +94,7 @@ const LINES: &[Line] = &[
     (&CHUNK, "JN-2", "63 pages", 22, &[63]),
     (&CHUNK, "JN-2", "another length", 24, &[1]),
     (&CHUNK, "JN-2", "a flag", 28, &[1]),
-    (&CHUNK, "CV-2", "a reserved byte", 48, &[1]),
+    (&CHUNK, "CV-2", "a reserved byte", 64, &[1]),
     (&CHUNK, "CV-2", "a byte behind the last record", 4095, &[1]),
     (&CHUNK, "JN-3", "an unknown kind", 128, &[9]),
     (&CHUNK, "JN-3", "a handle longer than its field", 129, &[25]),
