@@ -71,11 +71,6 @@ pub struct JournalKeys {
 }
 
 impl JournalKeys {
-    /// Keys that are derived from `secret`, which is used for nothing else.
-    pub fn derive(secret: &SecretKey) -> Self {
-        Self::new(&Derivation::new(&[], secret.expose()))
-    }
-
     fn new(derivation: &Derivation) -> Self {
         Self {
             mac: MacKey::new(&derivation.key("kmsfs v1 journal")),

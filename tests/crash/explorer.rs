@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use kmsfs::crypto::{JournalKeys, SecretKey};
+use kmsfs::crypto::{DomainKeys, JournalKeys, SecretKey};
 use kmsfs::file::{EncryptedFile, FileContext, FileContextParts, Rules};
 use kmsfs::format::{SessionEvent, SessionNumber, SessionRecord};
 use kmsfs::journal::sessions::SessionHistory;
@@ -36,7 +36,7 @@ pub(crate) struct Explorer {
 }
 
 fn journal_keys() -> Arc<JournalKeys> {
-    Arc::new(JournalKeys::derive(&SecretKey::from_slice(&[5; 32]).unwrap()))
+    DomainKeys::derive(&SecretKey::from_slice(&[5; 32]).unwrap(), &VOLUME.0, &[4; 16]).journal
 }
 
 fn record(session: u32, event: SessionEvent) -> SessionRecord {
