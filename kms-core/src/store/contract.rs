@@ -222,6 +222,22 @@ fn a_policy_is_kept_as_it_was_written((store, _dir): Fixture) {
     assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(Some(record.clone())));
 }
 
+fn settings_are_kept_by_name((store, _dir): Fixture) {
+    write(&*store, |tx| {
+        tx.put_setting("a", b"1")?;
+        Ok(tx.put_setting("b", b"2")?)
+    })
+    .expect("writes");
+    write(&*store, |tx| Ok(tx.put_setting("a", b"3")?)).expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.setting("a")?, Some(b"3".to_vec()));
+        assert_eq!(tx.setting("b")?, Some(b"2".to_vec()));
+        assert_eq!(tx.setting("c")?, None);
+        Ok(())
+    })
+    .expect("reads");
+}
+
 macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
@@ -241,4 +257,5 @@ contract! {
     an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
+    settings_are_kept_by_name,
 }

@@ -4,6 +4,7 @@
 //! implementations are [`SqliteStore`] (durable, several processes) and [`MemoryStore`] (tests). One contract suite
 //! runs on both.
 
+mod audit;
 mod codec;
 mod grants;
 mod identities;
@@ -11,6 +12,7 @@ mod memory;
 mod record;
 mod sqlite;
 
+pub use audit::{MemoryAuditStore, SqliteAuditStore, UnusableAuditStore};
 pub use codec::RecordCodec;
 pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
@@ -111,6 +113,9 @@ pub trait ReadTx: ReadIdentities {
     /// How many grants a key has.
     fn count_grants(&self, key_id: &KeyId) -> Result<usize, StoreError>;
 
+    /// A fact about the keystore as a whole, by its name.
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Keys with something due at or before `now`, at most `limit`, the longest overdue first.
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError>;
 }
@@ -145,6 +150,9 @@ pub trait WriteTx: ReadTx + WriteIdentities {
 
     /// Removes a grant.
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError>;
+
+    /// Writes a fact about the keystore as a whole, new or not.
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError>;
 }
 
 /// The work of a read transaction.
