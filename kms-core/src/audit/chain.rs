@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn hashes_and_ids_round_trip_as_text() {
-        let hash = ChainHash::from_bytes(std::array::from_fn(|index| index as u8 * 9));
+        let hash = ChainHash::from_bytes(std::array::from_fn(|index| (index as u8).wrapping_mul(9)));
         assert_eq!(hash.to_string().parse(), Ok(hash));
         let id = LogId([0xa5; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));

@@ -148,6 +148,11 @@ fn verify_once(
         from = last.first.saturating_add(1);
         for block in &page {
             if block.first >= head.next && walk.next == head.next {
+                // Written meanwhile, or put there by somebody: then no head knows it.
+                let now = store.head()?.and_then(|now| now.open(&verifying));
+                if now.is_none_or(|now| now.next <= block.first) {
+                    found.problems.push(Problem::Misplaced { from: block.first });
+                }
                 break 'pages;
             }
             let signed = block.is_signed(&verifying, &head.log_id);

@@ -5,15 +5,19 @@
 //! keys.sqlite     the store; every row sealed under the root key
 //! audit.sqlite    the audit log; signed with a key that is derived from the root key
 //! ```
+//! Several servers share one keystore in a PostgreSQL database instead; see [`Place`].
+//!
 //! The directory is readable only by its owner (0700, files 0600); a keystore that others can read is refused.
 
 mod files;
 mod header;
+mod place;
 mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use place::Place;
 pub use source::{Argon2Params, RootKeySource};
 
 use crate::audit::{AuditError, AuditKey, AuditStore};

@@ -1,6 +1,7 @@
 //! A record for every request, whatever comes of it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +38,11 @@ const USES: &[&str] = &[
     "Encapsulate",
     "Decapsulate",
 ];
+
+thread_local! {
+    /// The last request that an operation recorded on this thread: what is refused outside is recorded once.
+    static LAST_RECORDED: Cell<Option<RequestId>> = const { Cell::new(None) };
+}
 
 /// The recorder of a service, and how it is to record.
 pub(super) struct Auditor {
@@ -197,6 +203,7 @@ impl Core {
             Some(arn) => Some(Cow::Borrowed(arn.as_str())),
             None => facts.source.map(|key| self.name_of(key)),
         };
+        LAST_RECORDED.set(caller.request_id);
         let outcome = match &result {
             Ok(_) => Outcome::Success,
             Err(error) => Outcome::Refused(error.code(), error.message()),
@@ -308,7 +315,8 @@ impl EmbeddedKms {
         Some(Audit { service: self, recorder: &auditor.recorder })
     }
 
-    /// Records the refusal of a request that did not reach the service, for example because its shape is wrong.
+    /// Records the refusal of a request that did not reach its operation, for example because its shape is wrong. Does
+    /// nothing if the operation has recorded the request, on this thread.
     pub fn record_refusal(
         &self,
         caller: &Caller,
@@ -317,6 +325,9 @@ impl EmbeddedKms {
         message: &str,
     ) -> Result<(), KmsError> {
         let Some(auditor) = &self.core.auditor else { return Ok(()) };
+        if caller.request_id.is_some() && LAST_RECORDED.get() == caller.request_id {
+            return Ok(());
+        }
         let (mode, mut id) = (auditor.mode(&self.core)?, Uuid::encode_buffer());
         let request_id = auditor.request_id(caller);
         let entry = AuditEntry {

@@ -70,7 +70,7 @@ struct Core {
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
     credentials: identities::CredentialCache,
-    auditor: Option<audit::Auditor>,
+    auditor: Option<Arc<audit::Auditor>>,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -125,7 +125,7 @@ impl Builder {
         let Self { store, custody, import_tokens, grant_tokens, clock, realm, audit } = self;
         let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
-        let auditor = audit.map(|(log, key)| audit::Auditor::new(log, key, &store, &clock));
+        let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
         EmbeddedKms {
             core: Core {
                 store,

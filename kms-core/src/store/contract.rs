@@ -10,6 +10,11 @@ use crate::model::{
 use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
 
+#[path = "../../tests/support/postgres.rs"]
+mod cluster;
+
+use cluster::Cluster;
+
 /// A store with what keeps it alive.
 pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
 
@@ -23,6 +28,19 @@ fn sqlite() -> Fixture {
     let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
     let store = SqliteStore::open(&dir.path().join("keys.sqlite"), codec).expect("opens");
     (Box::new(store), Some(dir))
+}
+
+fn postgres() -> Fixture {
+    let root = RootKey::generate().expect("random");
+    let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
+    (Box::new(PostgresStore::open(&postgres_database(), codec)), None)
+}
+
+/// An empty database with the schema of a store.
+pub(super) fn postgres_database() -> PostgresConfig {
+    let config = PostgresConfig::parse(&Cluster::shared().database(), None).expect("an address");
+    PostgresHeader::connect(&config).and_then(|header| header.migrate()).expect("migrates");
+    config
 }
 
 fn key() -> KeyRecord {
@@ -242,6 +260,7 @@ macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
         mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+        mod on_postgres { $(#[test] fn $name() { super::$name(super::postgres()); })+ }
     };
 }
 

@@ -24,6 +24,14 @@ fn sqlite() -> Fixture {
     (Arc::new(store), Some(dir))
 }
 
+fn postgres() -> Fixture {
+    let codec = crate::store::RecordCodec::new(
+        RootKey::generate().expect("random").sealer(crate::seal::Purpose::Records).expect("derives"),
+    );
+    let config = crate::store::contract::postgres_database();
+    (Arc::new(crate::store::PostgresAuditStore::open(&config, codec)), None)
+}
+
 fn key() -> AuditKey {
     AuditKey::of_root(&RootKey::generate().expect("random")).expect("derives")
 }
@@ -303,6 +311,10 @@ macro_rules! contract {
         mod on_sqlite {
             $(#[test] fn $name() { super::$name($(contract!(@ $make sqlite)),+); })+
             #[test] fn every_deed_is_found() { super::every_deed_is_found(super::sqlite, 48); }
+        }
+        mod on_postgres {
+            $(#[test] fn $name() { super::$name($(contract!(@ $make postgres)),+); })+
+            #[test] fn every_deed_is_found() { super::every_deed_is_found(super::postgres, 12); }
         }
     };
     (@ $unused:ident $make:ident) => { super::$make() };
