@@ -3,8 +3,8 @@
 use anyhow::Error;
 use kms_core::KmsError;
 use kms_core::audit::AuditError;
-use kms_core::store::StoreError as KeyDatabaseError;
 use kms_core::keystore::KeystoreError;
+use kms_core::store::StoreError as KeyDatabaseError;
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
@@ -151,16 +151,14 @@ fn cli(error: &CliError) -> Verdict {
         CliError::CheckFailed { .. } => {
             say(S::Damaged, "Restore what is listed from a backup; everything else is as it was written.")
         }
-        CliError::AuditBroken { .. } => say(
-            S::Damaged,
-            "Keep the log as it is: it is evidence. What is listed was done by somebody who can write the keystore's files.",
-        ),
+        CliError::AuditBroken { .. } => say(S::Damaged, BROKEN_LOG),
         CliError::Kms { .. } => bare(S::KmsRefused),
         CliError::Incomplete { .. } => bare(S::Incomplete),
         CliError::Remote { advice, status, .. } => (*status, advice.clone()),
     }
 }
 
+const BROKEN_LOG: &str = "Keep the log as it is: it is evidence. What is listed was done by somebody who can write where it is stored.";
 const NO_FUSE: &str = "Load the kernel's module with `modprobe fuse`; in a container, start it with `--device /dev/fuse` \
                        and the capability SYS_ADMIN.";
 

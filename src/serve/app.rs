@@ -177,11 +177,9 @@ impl App {
         let answer = match asked {
             Asked::CallerIdentity => return Ok(Done::Identity(caller)),
             Asked::Kms(operation) => operation.call(&*self.service, &caller, body),
-            Asked::Batch(operation) => {
-                operation.call(&*self.service, &caller, body, |caller, error| {
-                    record(caller, operation.item_name(), error)
-                })
-            }
+            Asked::Batch(operation) => operation.call(&*self.service, &caller, body, |caller, error| {
+                record(caller, operation.item_name(), error)
+            }),
         };
         Ok(Done::Json(answer.map_err(|error| record(&caller, asked.name(), error))?))
     }

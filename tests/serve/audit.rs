@@ -32,7 +32,9 @@ fn requests_are_recorded_with_the_ids_of_their_answers() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| (one["Operation"].as_str().unwrap(), one["Outcome"].as_str().unwrap(), one["Item"].as_u64()))
+        .map(|one| {
+            (one["Operation"].as_str().unwrap(), one["Outcome"].as_str().unwrap(), one["Item"].as_u64())
+        })
         .collect();
     let expected = [
         ("CreateKey", "Success", None),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use kms_core::KmsError;
 use kms_core::client::KeyService;
 use kms_core::keystore::{Argon2Params, CreateOptions, KeystoreError, Place, RootKeySource};
 use kms_core::model::*;
 use kms_core::store::{FRESHNESS, PostgresConfig, StoreError};
-use kms_core::KmsError;
 
 use crate::cluster::Cluster;
 use crate::fixture::{Fixture, context, local, postgres_place, source};
@@ -50,7 +50,8 @@ fn replicas_do_not_lose_each_other_s_changes_and_see_them_within_the_bound() {
     let place = postgres_place();
     let open = || place.open(&source()).expect("opens");
     let (first, second) = (open(), open());
-    let key_id = first.create_key(&local(), &CreateKeyRequest::default()).expect("creates").key_metadata.key_id;
+    let key_id =
+        first.create_key(&local(), &CreateKeyRequest::default()).expect("creates").key_metadata.key_id;
     let request = EncryptRequest::new(key_id, Plaintext::copy_of(b"text"), context());
     let blob = second.encrypt(&local(), &request).expect("encrypts").ciphertext_blob;
     let open_blob = DecryptRequest::new(blob, context());
@@ -103,8 +104,8 @@ fn a_database_that_crashes_between_two_requests_and_during_them_is_waited_for() 
     cluster.tell("restart");
     create().expect("the broken connection is replaced");
     let made = std::sync::atomic::AtomicUsize::new(2);
+    let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let stop = std::sync::atomic::AtomicBool::new(false);
         let writers: Vec<_> = (0..3)
             .map(|_| {
                 let (made, stop, create) = (&made, &stop, &create);
@@ -148,7 +149,8 @@ fn flipped_bytes_of_rows_are_errors_that_name_the_key() {
             );
             Cluster::shared().sql(&name, &flip).expect("flips");
             let fresh = place.open(&source()).expect("opens");
-            let error = fresh.decrypt(&local(), &DecryptRequest::new(blob.clone(), context())).expect_err("damaged");
+            let error =
+                fresh.decrypt(&local(), &DecryptRequest::new(blob.clone(), context())).expect_err("damaged");
             assert!(matches!(error, KmsError::CorruptRecord(_)), "{error}");
             assert!(error.to_string().contains(&key_id.to_string()), "{error}");
             Cluster::shared().sql(&name, &flip).expect("flips back");

@@ -30,7 +30,7 @@ const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '30s
 /// Where a PostgreSQL database is, and who logs in.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    config: postgres::Config,
+    config: Box<postgres::Config>,
 }
 
 impl PostgresConfig {
@@ -57,7 +57,7 @@ impl PostgresConfig {
             config.ssl_mode(SslMode::Require);
         }
         config.connect_timeout(CONNECT_TIMEOUT).application_name("kms-core");
-        Ok(Self { config })
+        Ok(Self { config: Box::new(config) })
     }
 
     fn connect(&self) -> Result<Client, postgres::Error> {
