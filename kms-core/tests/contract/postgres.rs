@@ -30,7 +30,7 @@ fn a_keystore_in_a_database_is_made_once_opened_and_resealed() {
     let nowhere = PostgresConfig::parse("postgres://u@%2Fnowhere/d", None).expect("parses");
     let error = Place::Postgres(nowhere).open(&source()).expect_err("nobody listens");
     assert!(matches!(&error, KeystoreError::Store(StoreError::Unavailable { .. })), "{error}");
-    assert!(error.to_string().contains("cannot connect to postgres://u@/nowhere/d"), "{error}");
+    assert!(error.to_string().contains("cannot connect to postgres://u@/nowhere"), "{error}");
 }
 
 #[test]
