@@ -164,6 +164,9 @@ impl EncryptedFile {
             let access = if ctx.journal.is_some() { FileAccess::ReadWrite } else { FileAccess::Read };
             let file = node.open_file(access)?;
             let opened = super::open::read_state(ctx, &file, domain)?;
+            if matches!(opened.state.header, HeaderState::Nascent) && ctx.journal.is_some() {
+                super::open::drop_stale_attributes(&*node, &file)?;
+            }
             Ok(Self::assemble(ctx, (node, file), ino, domain, opened))
         })
     }
