@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -101,7 +103,7 @@ fn read_entry(volume: &MountedVolume, attr: fs::Attr, path: &OsStr, found: &mut 
         _ => {
             let content = volume.open(USER, attr.id, fs::OpenMode::default()).and_then(|()| {
                 // More than the size says, so that a wrong size shows as well.
-                let mut content = vec![0; 80_000];
+                let mut content = vec![0; 200_000];
                 let len = volume.read(attr.id, 0, &mut content);
                 volume.release(attr.id)?;
                 content.truncate(len?);
