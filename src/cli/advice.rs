@@ -102,7 +102,6 @@ fn cli(error: &CliError) -> Verdict {
         CliError::MountpointNotEmpty(_) => {
             say(S::BadMountpoint, "Name an empty directory: a mount would hide what is in this one.")
         }
-        CliError::ExportNotEmpty(_) => say(S::Taken, "Name an empty directory for the copy."),
         CliError::MountpointInBacking { .. } | CliError::BackingInMountpoint { .. } => {
             say(S::BadMountpoint, "Neither may be inside the other. Mount it somewhere else.")
         }

@@ -21,8 +21,6 @@ pub(super) enum CliError {
     MountpointMissing(PathBuf),
     #[error("the mountpoint {} is not a directory", .0.display())]
     MountpointNotADirectory(PathBuf),
-    #[error("the directory {} is not empty", .0.display())]
-    ExportNotEmpty(PathBuf),
     #[error("the mountpoint {} is not empty", .0.display())]
     MountpointNotEmpty(PathBuf),
     #[error("the mountpoint {} is inside the backing directory {}", point.display(), backing.display())]

@@ -32,7 +32,8 @@ pub(super) fn run(args: &ExportArgs, output: Output) -> Result<()> {
     let place = || format!("cannot write {}", args.directory.display());
     std::fs::create_dir_all(&args.directory).with_context(place)?;
     if std::fs::read_dir(&args.directory).with_context(place)?.next().is_some() {
-        return Err(CliError::ExportNotEmpty(args.directory.clone()).into());
+        let what = format!("the directory {} is not empty", args.directory.display());
+        return Err(CliError::BadArgument(what).into());
     }
     let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::ReadOnly)?;
     let dest = PosixStore::open(&args.directory).with_context(place)?;
