@@ -167,7 +167,10 @@ impl EncryptedFile {
             if matches!(opened.state.header, HeaderState::Nascent) && ctx.journal.is_some() {
                 super::open::drop_stale_attributes(&*node, &file)?;
             }
-            Ok(Self::assemble(ctx, (node, file), ino, domain, opened))
+            let file = Self::assemble(ctx, (node, file), ino, domain, opened);
+            // Attributes may have been changed before it was opened, and nobody has flushed them since.
+            file.mark_attributes_changed();
+            Ok(file)
         })
     }
 
