@@ -25,6 +25,7 @@ mod algorithms;
 mod alias;
 mod caller;
 mod context;
+mod custom_key_store;
 mod identity;
 mod ids;
 mod key_ref;
@@ -37,11 +38,14 @@ pub use algorithms::*;
 pub use alias::AliasName;
 pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
+pub use custom_key_store::{
+    CustomKeyStoreBinding, CustomKeyStoreId, KeyStoreConfig, PinSource, ProxyConfig, ProxyCredential, TokenConfig,
+};
 pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};
 pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};
 pub use key_ref::{KeyRef, KeyTarget};
 pub use metadata::KeyMetadata;
 pub use requests::*;
-pub use secret::{CiphertextBlob, Plaintext};
+pub use secret::{CiphertextBlob, Plaintext, SecretText};
 pub use time::{Clock, MILLIS_PER_DAY, SystemClock, TestClock, Timestamp};

@@ -35,6 +35,8 @@ pub enum Purpose {
     ImportTokens,
     /// Grant tokens.
     GrantTokens,
+    /// The own material of keys in external key stores.
+    ExternalMaterial,
 }
 
 impl Purpose {
@@ -45,6 +47,7 @@ impl Purpose {
             Self::Material => b"kms-core root v1 material",
             Self::ImportTokens => b"kms-core root v1 import tokens",
             Self::GrantTokens => b"kms-core root v1 grant tokens",
+            Self::ExternalMaterial => b"kms-core root v1 external material",
         }
     }
 }

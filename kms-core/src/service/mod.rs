@@ -6,14 +6,18 @@ mod aliases;
 mod authorizer;
 mod cache;
 mod crypto;
+mod custom_key_stores;
 mod data_key_pairs;
 mod data_keys;
 mod due;
 mod explain;
+mod external;
 mod grant_set;
 mod grants;
 mod identities;
 mod import;
+mod key_store_config;
+mod key_store_connections;
 mod keys;
 mod macs;
 mod managed;
@@ -29,6 +33,7 @@ use std::sync::Arc;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
+pub use external::ExternalCiphertext;
 pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
@@ -64,6 +69,7 @@ struct Core {
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
     credentials: identities::CredentialCache,
+    key_stores: key_store_connections::Connections,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -74,6 +80,8 @@ pub struct Builder {
     grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    external: Sealer,
+    providers: key_store_connections::Providers,
 }
 
 impl std::fmt::Debug for Builder {
@@ -101,9 +109,21 @@ impl Builder {
         self
     }
 
+    /// Connects custom key stores of one type by `provider`.
+    pub fn key_store_provider(
+        mut self,
+        store_type: CustomKeyStoreType,
+        provider: Arc<dyn crate::custody::KeyStoreProvider>,
+    ) -> Self {
+        self.providers.insert(store_type, provider);
+        self
+    }
+
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm } = self;
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, external, providers } = self;
+        let providers = key_store_connections::complete(providers, external, &realm);
+        let key_stores = key_store_connections::Connections::new(providers);
         let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
         EmbeddedKms {
@@ -117,6 +137,7 @@ impl Builder {
                 policies,
                 cache,
                 credentials,
+                key_stores,
             },
         }
     }
@@ -133,6 +154,8 @@ impl EmbeddedKms {
             grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
+            external: root.sealer(Purpose::ExternalMaterial)?,
+            providers: key_store_connections::Providers::new(),
         })
     }
 
@@ -186,6 +209,12 @@ delegate! {
     disable_key(DisableKeyRequest) -> DisableKeyResponse;
     schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
     cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+    create_custom_key_store(CreateCustomKeyStoreRequest) -> CreateCustomKeyStoreResponse;
+    describe_custom_key_stores(DescribeCustomKeyStoresRequest) -> DescribeCustomKeyStoresResponse;
+    update_custom_key_store(UpdateCustomKeyStoreRequest) -> UpdateCustomKeyStoreResponse;
+    delete_custom_key_store(DeleteCustomKeyStoreRequest) -> DeleteCustomKeyStoreResponse;
+    connect_custom_key_store(ConnectCustomKeyStoreRequest) -> ConnectCustomKeyStoreResponse;
+    disconnect_custom_key_store(DisconnectCustomKeyStoreRequest) -> DisconnectCustomKeyStoreResponse;
     create_alias(CreateAliasRequest) -> CreateAliasResponse;
     update_alias(UpdateAliasRequest) -> UpdateAliasResponse;
     delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;

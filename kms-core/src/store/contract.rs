@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::custom_key_stores::contract::custom_key_stores_round_trip;
 use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
 use crate::model::{
@@ -41,6 +42,8 @@ fn key() -> KeyRecord {
         materials: vec![MaterialRecord::new(MaterialId::from_bytes([7; 32]), KeyMaterialState::Current)],
         tags: Vec::new(),
         policy: None,
+        custom_key_store: None,
+        unavailable: false,
     }
 }
 
@@ -241,4 +244,5 @@ contract! {
     an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
+    custom_key_stores_round_trip,
 }

@@ -5,6 +5,7 @@
 //! runs on both.
 
 mod codec;
+mod custom_key_stores;
 mod grants;
 mod identities;
 mod memory;
@@ -12,6 +13,7 @@ mod record;
 mod sqlite;
 
 pub use codec::RecordCodec;
+pub use custom_key_stores::{Connection, CustomKeyStoreRecord, ReadKeyStores, WriteKeyStores};
 pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
 pub use record::{
@@ -71,7 +73,7 @@ pub enum GrantFilter<'a> {
 }
 
 /// What can be read in a transaction.
-pub trait ReadTx: ReadIdentities {
+pub trait ReadTx: ReadIdentities + ReadKeyStores {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
@@ -116,7 +118,7 @@ pub trait ReadTx: ReadIdentities {
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
-pub trait WriteTx: ReadTx + WriteIdentities {
+pub trait WriteTx: ReadTx + WriteIdentities + WriteKeyStores {
     /// Writes the record of a key, new or not.
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
 

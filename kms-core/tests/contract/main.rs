@@ -6,6 +6,7 @@ mod aliases;
 mod authorization;
 mod creation;
 mod crypto;
+mod custom_key_stores;
 mod deletion;
 mod faults;
 mod fixture;

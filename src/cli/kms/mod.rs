@@ -2,6 +2,7 @@
 
 mod serve;
 mod user;
+mod xks_proxy;
 
 use anyhow::Result;
 
@@ -22,11 +23,15 @@ enum KmsVerb {
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     User(user::UserVerb),
+    XksProxy(xks_proxy::XksProxyArgs),
+    CreateXksCredential(xks_proxy::CreateCredentialArgs),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
     match &args.verb {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
+        KmsVerb::XksProxy(proxy) => xks_proxy::run(proxy, &args.keystore, output),
+        KmsVerb::CreateXksCredential(create) => xks_proxy::create_credential(create, output),
     }
 }

@@ -1,0 +1,158 @@
+//! Custom key stores: where keys live that this service does not hold itself, and what connects to them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{SecretText, XksProxyConnectivity};
+use crate::error::KmsError;
+
+/// The id of a custom key store: `cks-` and 17 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CustomKeyStoreId(String);
+
+impl CustomKeyStoreId {
+    const PREFIX: &str = "cks-";
+    const DIGITS: usize = 17;
+
+    /// A fresh id.
+    pub fn generate() -> Self {
+        let digits = uuid::Uuid::new_v4().simple().to_string();
+        Self(format!("{}{}", Self::PREFIX, &digits[..Self::DIGITS]))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CustomKeyStoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CustomKeyStoreId {
+    type Err = KmsError;
+
+    fn from_str(text: &str) -> Result<Self, KmsError> {
+        let digits = text.strip_prefix(Self::PREFIX).unwrap_or_default();
+        let legal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() == Self::DIGITS && digits.bytes().all(legal) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(KmsError::custom_key_store_not_found(text))
+    }
+}
+
+text_serde!(CustomKeyStoreId);
+
+/// What a custom key store connects to. Stored; sealed like every record, because it holds secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyStoreConfig {
+    /// A PKCS#11 token: the type `AWS_CLOUDHSM`.
+    Token(TokenConfig),
+    /// A proxy of an external key manager: the type `EXTERNAL_KEY_STORE`.
+    Proxy(ProxyConfig),
+}
+
+impl KeyStoreConfig {
+    /// The id that stands for a token where AWS has that of a CloudHSM cluster.
+    pub fn cluster_id(&self) -> Option<&str> {
+        match self {
+            Self::Token(token) => token.cluster_id.as_deref(),
+            Self::Proxy(_) => None,
+        }
+    }
+}
+
+/// A token, and how to log in to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenConfig {
+    /// The PKCS#11 module: a shared library, which becomes part of this process.
+    pub module: PathBuf,
+    /// The label of the token.
+    pub label: Option<String>,
+    /// The serial number of the token, which tells two tokens of one label apart. Filled in when the store is created.
+    pub serial: Option<String>,
+    /// The number of the slot, for modules that do not tell about their tokens.
+    pub slot: Option<u64>,
+    /// Where the PIN of the user is.
+    pub pin: PinSource,
+    /// The certificate that the creator of the store named; kept because AWS shows it.
+    pub trust_anchor_certificate: Option<String>,
+    /// `cluster-` and eleven characters that follow from module, serial number and label. Filled in as above.
+    pub cluster_id: Option<String>,
+}
+
+/// Where a PIN comes from. It is read when a connection is made, and wiped after the login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PinSource {
+    /// Kept with the store, sealed.
+    Sealed(SecretText),
+    /// The first line of a file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+    /// A credential that systemd hands to the service.
+    Credential(String),
+}
+
+/// A proxy of an external key manager, and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyConfig {
+    /// How the proxy is reached.
+    pub connectivity: XksProxyConnectivity,
+    /// `https://` and the name of the host, with a port if it is not 443.
+    pub uri_endpoint: String,
+    /// The path of the API on that host, which ends in `/kms/xks/v1`.
+    pub uri_path: String,
+    /// What requests are signed with.
+    pub credential: ProxyCredential,
+    /// The certificates, as PEM, that the proxy's certificate has to lead to; those of the system if absent.
+    pub trust_anchor_certificate: Option<String>,
+}
+
+impl ProxyConfig {
+    /// The address of the API.
+    pub fn uri(&self) -> String {
+        format!("{}{}", self.uri_endpoint, self.uri_path)
+    }
+}
+
+/// What signs requests to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyCredential {
+    /// The id, which is not secret.
+    pub access_key_id: String,
+    /// The secret.
+    pub raw_secret_access_key: SecretText,
+}
+
+/// The part of a key's record that says where its material is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomKeyStoreBinding {
+    /// The store.
+    pub store_id: CustomKeyStoreId,
+    /// The id of its token.
+    pub cluster_id: Option<String>,
+    /// The name of the key in the external key manager.
+    pub xks_key_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_ids_round_trip() {
+        let id = CustomKeyStoreId::generate();
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        for text in ["", "cks-", "cks-0123456789abcdef", "cks-0123456789abcdefG", "cks-0123456789ABCDEF0"] {
+            assert!(matches!(text.parse::<CustomKeyStoreId>(), Err(KmsError::CustomKeyStoreNotFound(_))));
+        }
+    }
+}
