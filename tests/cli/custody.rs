@@ -58,7 +58,10 @@ impl Scene {
         assert_eq!(refused.code, 10, "{refused:?}");
         assert!(refused.err.contains("UnsupportedOperationException"), "{refused:?}");
         self.run(&format!("key disconnect-custom-key-store --custom-key-store-id {store}")).ok();
-        assert_eq!(self.text(&format!("key describe-key --key-id {key}"), "/KeyMetadata/KeyState"), "Unavailable");
+        assert_eq!(
+            self.text(&format!("key describe-key --key-id {key}"), "/KeyMetadata/KeyState"),
+            "Unavailable"
+        );
         wait_for("contents are closed", || self.read_error("mount/file") == Some(NO_KEY));
         let refused = std::fs::write(self.place.path("mount/new"), b"x").unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(NO_KEY));

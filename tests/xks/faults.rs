@@ -92,7 +92,11 @@ fn an_encryption_is_believed_only_with_its_integrity_value() {
     let faults: &[(&str, Fault)] = &[
         ("no value", |_, answer| changed(&answer, "ciphertextDataIntegrityValue", Value::Null)),
         ("another value", |_, answer| {
-            changed(&answer, "ciphertextDataIntegrityValue", json!("qHA/ImC9h5HsLRXqCyPmWgYx7tzyoTplzILbP0fPXsc="))
+            changed(
+                &answer,
+                "ciphertextDataIntegrityValue",
+                json!("qHA/ImC9h5HsLRXqCyPmWgYx7tzyoTplzILbP0fPXsc="),
+            )
         }),
         ("another ciphertext", |_, answer| changed(&answer, "ciphertext", json!("AAAA"))),
         ("another IV", |_, answer| changed(&answer, "initializationVector", json!("AAAAAAAAAAAAAAAA"))),
@@ -143,7 +147,10 @@ fn only_an_external_key_that_fits_becomes_a_key() {
         (|_, _| Answer::refusal(404, "KeyNotFoundException"), "XksKeyNotFoundException"),
         (|_, _| Answer::refusal(403, "AccessDeniedException"), "KMSInvalidStateException"),
         (|_, _| Answer::refusal(429, "ThrottlingException"), "CustomKeyStoreInvalidStateException"),
-        (|_, answer| Answer { delay: Duration::from_millis(600), ..answer }, "CustomKeyStoreInvalidStateException"),
+        (
+            |_, answer| Answer { delay: Duration::from_millis(600), ..answer },
+            "CustomKeyStoreInvalidStateException",
+        ),
     ];
     for (fault, expected) in faults {
         proxy.set(fault);
@@ -203,5 +210,7 @@ fn a_store_is_created_only_behind_a_proxy_that_works() {
         assert_eq!((check(), connects()), (created, Some(connected)));
     }
     proxy.behave();
-    assert!(provider().connect(&CustomKeyStoreId::generate(), &KeyStoreConfig::Proxy(proxy.config())).is_ok());
+    assert!(
+        provider().connect(&CustomKeyStoreId::generate(), &KeyStoreConfig::Proxy(proxy.config())).is_ok()
+    );
 }

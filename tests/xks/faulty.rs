@@ -128,7 +128,10 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, change: &Mutex<Change>) -
             answer.body.len()
         );
         let out = reader.get_mut();
-        out.write_all(head.as_bytes()).and_then(|()| out.write_all(&answer.body)).and_then(|()| out.flush()).ok()?;
+        out.write_all(head.as_bytes())
+            .and_then(|()| out.write_all(&answer.body))
+            .and_then(|()| out.flush())
+            .ok()?;
     }
 }
 
@@ -141,7 +144,9 @@ fn good(operation: &str, body: &[u8]) -> Option<Answer> {
             "xksProxyFleetSize": 1, "xksProxyVendor": "v", "xksProxyModel": "m", "ekmVendor": "e",
             "ekmFleetDetails": [{ "id": "1", "model": "m", "healthStatus": "ACTIVE" }],
         }),
-        "metadata" => json!({ "keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED" }),
+        "metadata" => {
+            json!({ "keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED" })
+        }
         "encrypt" => encrypted(&bytes("additionalAuthenticatedData")?, &bytes("plaintext")?, &[1; 12]),
         "decrypt" => json!({ "plaintext": request["ciphertext"] }),
         _ => return None,

@@ -4,8 +4,8 @@
 
 #[path = "../../kms-core/tests/custody/contract.rs"]
 mod contract;
-mod faulty;
 mod faults;
+mod faulty;
 mod program;
 mod service;
 
@@ -60,7 +60,8 @@ fn a_proxy_that_is_not_believed_is_not_connected() {
     assert_eq!(code(untrusted), Some(ConnectionErrorCode::XksProxyInvalidTlsConfiguration));
     let path = ProxyConfig { uri_path: "/other/kms/xks/v1".into(), ..good.clone() };
     assert_eq!(code(path), Some(ConnectionErrorCode::XksProxyInvalidConfiguration));
-    let secret = ProxyCredential { raw_secret_access_key: SecretText::new("x".repeat(44)), ..good.credential.clone() };
+    let secret =
+        ProxyCredential { raw_secret_access_key: SecretText::new("x".repeat(44)), ..good.credential.clone() };
     let wrong = ProxyConfig { credential: secret, ..good.clone() };
     assert_eq!(code(wrong), Some(ConnectionErrorCode::XksProxyAccessDenied));
     let nobody = ProxyCredential { access_key_id: "A".repeat(20), ..good.credential.clone() };

@@ -13,7 +13,17 @@ pub(crate) fn certificate(path: &Path) -> String {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let (certificate, key) = (path.with_extension("crt"), path.with_extension("key"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&key)
@@ -108,9 +118,8 @@ impl Proxy {
         let text = std::fs::read(self.keystore.path("credential.json")).unwrap();
         let document: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(document["XksProxyUriPath"], "/kms/xks/v1");
-        let member = |name: &str| {
-            document["XksProxyAuthenticationCredential"][name].as_str().unwrap().to_owned()
-        };
+        let member =
+            |name: &str| document["XksProxyAuthenticationCredential"][name].as_str().unwrap().to_owned();
         let credential = ProxyCredential {
             access_key_id: member("AccessKeyId"),
             raw_secret_access_key: SecretText::new(member("RawSecretAccessKey")),

@@ -54,7 +54,9 @@ fn a_key_works_while_its_external_key_does() {
     assert!(matches!(create_key(&kms, &store, &external), Err(KmsError::XksKeyAlreadyInUse(_))));
     let nobody = KeyId::generate().to_string();
     assert!(matches!(create_key(&kms, &store, &nobody), Err(KmsError::XksKeyNotFound(_))));
-    let made = kms.generate_data_key(&caller(), &GenerateDataKeyRequest::aes_256(key, context())).expect("generates");
+    let made = kms
+        .generate_data_key(&caller(), &GenerateDataKeyRequest::aes_256(key, context()))
+        .expect("generates");
     assert_eq!(made.ciphertext_blob.as_bytes()[1], 3, "the blob says what made it");
     let decrypt = || {
         let request = DecryptRequest::new(made.ciphertext_blob.clone(), context());

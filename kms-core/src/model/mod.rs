@@ -39,7 +39,8 @@ pub use alias::AliasName;
 pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
 pub use custom_key_store::{
-    CustomKeyStoreBinding, CustomKeyStoreId, KeyStoreConfig, PinSource, ProxyConfig, ProxyCredential, TokenConfig,
+    CustomKeyStoreBinding, CustomKeyStoreId, KeyStoreConfig, PinSource, ProxyConfig, ProxyCredential,
+    TokenConfig,
 };
 pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};

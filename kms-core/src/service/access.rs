@@ -211,8 +211,7 @@ impl Core {
                 ))
             })
         })?;
-        let material =
-            self.custody_of(record)?.open(&key_id, record.key_spec, material_id, &handle)?;
+        let material = self.custody_of(record)?.open(&key_id, record.key_spec, material_id, &handle)?;
         self.cache.keep_material(counter, key_id, *material_id, &material);
         Ok(material)
     }

@@ -70,7 +70,8 @@ impl Core {
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
-        let (ciphertext_blob, _) = self.seal_as(&sealing, caller, Action::Encrypt, request.plaintext.expose())?;
+        let (ciphertext_blob, _) =
+            self.seal_as(&sealing, caller, Action::Encrypt, request.plaintext.expose())?;
         Ok(EncryptResponse {
             ciphertext_blob,
             key_id: self.arn(&sealing.record.key_id),
@@ -219,7 +220,8 @@ impl Core {
     ) -> Result<(CiphertextBlob, Option<MaterialId>), KmsError> {
         match sealing.algorithm {
             EncryptionAlgorithm::SymmetricDefault => {
-                let (blob, material_id) = self.seal(&sealing.record, caller, action, sealing.context, plaintext)?;
+                let (blob, material_id) =
+                    self.seal(&sealing.record, caller, action, sealing.context, plaintext)?;
                 Ok((blob, Some(material_id)))
             }
             EncryptionAlgorithm::RsaesOaepSha1

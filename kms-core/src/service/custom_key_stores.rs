@@ -103,9 +103,7 @@ impl Core {
         let asked = updated_config(&seen.config, request)?;
         let config = match asked == seen.config {
             true => asked,
-            false => {
-                self.key_stores.provider(seen.store_type())?.check(&asked, "UpdateCustomKeyStore")?
-            }
+            false => self.key_stores.provider(seen.store_type())?.check(&asked, "UpdateCustomKeyStore")?,
         };
         if config.cluster_id() != seen.config.cluster_id() {
             return Err(KmsError::CloudHsmClusterNotRelated(format!(
@@ -116,7 +114,9 @@ impl Core {
         let changed = store::write(&*self.store, |tx| {
             let mut record = known(tx, &seen.id)?;
             if record.epoch != seen.epoch {
-                return Err(KmsError::Conflict("Another change to the custom key store is in progress.".into()));
+                return Err(KmsError::Conflict(
+                    "Another change to the custom key store is in progress.".into(),
+                ));
             }
             check_updatable(&record, request, self.now())?;
             record.config = config.clone();

@@ -49,7 +49,8 @@ impl Core {
             return Err(KmsError::dry_run());
         }
         let plaintext = random(len)?;
-        let (ciphertext_blob, material_id) = self.seal(&record, caller, action, context, plaintext.expose())?;
+        let (ciphertext_blob, material_id) =
+            self.seal(&record, caller, action, context, plaintext.expose())?;
         Ok(GenerateDataKeyResponse {
             ciphertext_blob,
             plaintext,

@@ -105,7 +105,8 @@ impl Core {
         }
         let context = context(aad);
         let record = self.external_key(caller, key, Action::Encrypt, &context)?;
-        let (sealed, material_id) = self.seal(&record, caller, Action::Encrypt, &context, plaintext.expose())?;
+        let (sealed, material_id) =
+            self.seal(&record, caller, Action::Encrypt, &context, plaintext.expose())?;
         let internal = || KmsError::Internal("a blob of this service has another form".into());
         let body = sealed.as_bytes().get(blob::HEADER_LEN..).ok_or_else(internal)?;
         let (random, rest) = body.split_first_chunk::<{ derived::RANDOM_LEN }>().ok_or_else(internal)?;
@@ -127,7 +128,10 @@ impl Core {
     ) -> Result<Plaintext, KmsError> {
         let context = context(aad);
         let record = self.external_key(caller, key, Action::Decrypt, &context)?;
-        if given.metadata.len() != METADATA_LEN || given.iv.len() != IV_LEN || given.tag.len() != derived::TAG_LEN {
+        if given.metadata.len() != METADATA_LEN
+            || given.iv.len() != IV_LEN
+            || given.tag.len() != derived::TAG_LEN
+        {
             return Err(KmsError::invalid_ciphertext());
         }
         let (wanted, random) = given.metadata.split_at(MATERIAL_LEN);
@@ -165,7 +169,8 @@ mod tests {
         assert_eq!((sealed.ciphertext.len(), sealed.metadata.len(), sealed.iv.len()), (4300, 20, 16));
         kms.rotate_key_on_demand(&caller, &KeyOnlyRequest::new(made.key_metadata.key_id)).expect("rotates");
         let opened = |aad: &[u8], sealed: &ExternalCiphertext| {
-            kms.decrypt_as_external_key(&caller, &key, aad, sealed).map(|plaintext| plaintext.expose().to_vec())
+            kms.decrypt_as_external_key(&caller, &key, aad, sealed)
+                .map(|plaintext| plaintext.expose().to_vec())
         };
         assert_eq!(opened(b"aad", &sealed).as_deref(), Ok(plaintext.expose()));
         let refused = Err(KmsError::invalid_ciphertext());

@@ -31,7 +31,8 @@ pub(super) fn new_token(request: &CreateCustomKeyStoreRequest) -> Result<TokenCo
     match required.iter().find(|(_, present)| !present) {
         Some((member, _)) => Err(missing(member, TYPE)),
         None => Err(KmsError::CloudHsmClusterNotFound(
-            "The cluster does not exist. A key store in a token is created on the host of this service.".into(),
+            "The cluster does not exist. A key store in a token is created on the host of this service."
+                .into(),
         )),
     }
 }
@@ -100,10 +101,7 @@ pub(super) fn updated_config(
     }
 }
 
-fn updated_token(
-    old: &TokenConfig,
-    request: &UpdateCustomKeyStoreRequest,
-) -> Result<TokenConfig, KmsError> {
+fn updated_token(old: &TokenConfig, request: &UpdateCustomKeyStoreRequest) -> Result<TokenConfig, KmsError> {
     if let Some(member) = named_proxy_member(&request.xks_proxy) {
         return Err(foreign(member, CustomKeyStoreType::AwsCloudHsm));
     }
@@ -122,10 +120,7 @@ fn updated_token(
     Ok(token)
 }
 
-fn updated_proxy(
-    old: &ProxyConfig,
-    request: &UpdateCustomKeyStoreRequest,
-) -> Result<ProxyConfig, KmsError> {
+fn updated_proxy(old: &ProxyConfig, request: &UpdateCustomKeyStoreRequest) -> Result<ProxyConfig, KmsError> {
     const TYPE: CustomKeyStoreType = CustomKeyStoreType::ExternalKeyStore;
     if request.cloud_hsm_cluster_id.is_some() {
         return Err(foreign("CloudHsmClusterId", TYPE));

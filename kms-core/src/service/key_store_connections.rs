@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::custody::{ConnectFailure, CustodyError, KeyCustody, KeyStoreProvider, Pkcs11Provider, XksProvider};
+use crate::custody::{
+    ConnectFailure, CustodyError, KeyCustody, KeyStoreProvider, Pkcs11Provider, XksProvider,
+};
 use crate::error::KmsError;
 use crate::model::{CustomKeyStoreId, CustomKeyStoreType, Origin, Realm};
 use crate::seal::Sealer;
@@ -25,7 +27,8 @@ pub(super) type Providers = BTreeMap<CustomKeyStoreType, Arc<dyn KeyStoreProvide
 pub(super) fn complete(mut given: Providers, external: Sealer, realm: &Realm) -> Providers {
     let token = || -> Arc<dyn KeyStoreProvider> { Arc::new(Pkcs11Provider::new()) };
     given.entry(CustomKeyStoreType::AwsCloudHsm).or_insert_with(token);
-    let proxy = || -> Arc<dyn KeyStoreProvider> { Arc::new(XksProvider::new(external, realm.region.clone())) };
+    let proxy =
+        || -> Arc<dyn KeyStoreProvider> { Arc::new(XksProvider::new(external, realm.region.clone())) };
     given.entry(CustomKeyStoreType::ExternalKeyStore).or_insert_with(proxy);
     given
 }

@@ -39,9 +39,7 @@ impl Core {
         let material = match (record.origin, &record.custom_key_store) {
             (Origin::External, _) => None,
             (_, Some(binding)) => Some(self.material_in_key_store(caller, &record, binding)?),
-            (_, None) => {
-                Some(self.custody.of(record.origin)?.generate(&record.key_id, record.key_spec)?)
-            }
+            (_, None) => Some(self.custody.of(record.origin)?.generate(&record.key_id, record.key_spec)?),
         };
         if let Some(material) = &material {
             record.materials.push(MaterialRecord::new(material.material_id, KeyMaterialState::Current));

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AccountId, AliasName, CustomKeyStoreBinding, ExpirationModel, GrantConstraints, GrantId, GrantOperation, KeyId, KeyManager,
-    KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal, RotationType, Tag,
-    Timestamp,
+    AccountId, AliasName, CustomKeyStoreBinding, ExpirationModel, GrantConstraints, GrantId, GrantOperation,
+    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal,
+    RotationType, Tag, Timestamp,
 };
 use crate::policy::KeyPolicy;
 

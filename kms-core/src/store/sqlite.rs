@@ -24,13 +24,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] =
-    &[
-        include_str!("schema.sql"),
-        include_str!("grants.sql"),
-        include_str!("identities.sql"),
-        include_str!("custom_key_stores.sql"),
-    ];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("grants.sql"),
+    include_str!("identities.sql"),
+    include_str!("custom_key_stores.sql"),
+];
 
 /// A [`MetadataStore`] in a SQLite database.
 pub struct SqliteStore {

@@ -40,10 +40,16 @@ impl KeyStoreProvider for Provider {
         Ok(config)
     }
 
-    fn connect(&self, store: &CustomKeyStoreId, _: &KeyStoreConfig) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {
+    fn connect(
+        &self,
+        store: &CustomKeyStoreId,
+        _: &KeyStoreConfig,
+    ) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {
         self.0.connects.fetch_add(1, Ordering::SeqCst);
         match *self.0.refuse.lock().unwrap() {
-            Some(code) => Err(ConnectFailure { store: store.clone(), code, reason: "the test wants it".into() }),
+            Some(code) => {
+                Err(ConnectFailure { store: store.clone(), code, reason: "the test wants it".into() })
+            }
             None => Ok(Arc::new(Held(Arc::clone(&self.0)))),
         }
     }
@@ -84,7 +90,13 @@ impl KeyCustody for Held {
         Ok(Plaintext::new(vec![7; len]))
     }
 
-    fn open(&self, _: &KeyId, _: KeySpec, _: &MaterialId, handle: &[u8]) -> Result<Arc<dyn OpenMaterial>, CustodyError> {
+    fn open(
+        &self,
+        _: &KeyId,
+        _: KeySpec,
+        _: &MaterialId,
+        handle: &[u8],
+    ) -> Result<Arc<dyn OpenMaterial>, CustodyError> {
         Ok(Arc::new(Material(Arc::clone(&self.0), handle.to_vec())))
     }
 
@@ -104,7 +116,9 @@ impl OpenMaterial for Material {
     fn decrypt_for(&self, user: &KeyUser<'_>, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError> {
         self.0.users.lock().unwrap().push(format!("{} {}", user.operation, user.principal));
         match body.split_first() {
-            Some((len, plaintext)) if usize::from(*len) == aad.len() % 251 => Ok(Plaintext::copy_of(plaintext)),
+            Some((len, plaintext)) if usize::from(*len) == aad.len() % 251 => {
+                Ok(Plaintext::copy_of(plaintext))
+            }
             _ => Err(CustodyError::Unauthentic),
         }
     }
@@ -168,12 +182,18 @@ impl Stage {
         self.fixture.kms.update_custom_key_store(&local(), &request).map(drop)
     }
 
-    fn list(&self, request: DescribeCustomKeyStoresRequest) -> Result<Vec<CustomKeyStoresListEntry>, KmsError> {
+    fn list(
+        &self,
+        request: DescribeCustomKeyStoresRequest,
+    ) -> Result<Vec<CustomKeyStoresListEntry>, KmsError> {
         Ok(self.fixture.kms.describe_custom_key_stores(&local(), &request)?.custom_key_stores)
     }
 
     fn state(&self, id: &CustomKeyStoreId) -> (ConnectionState, Option<ConnectionErrorCode>) {
-        let request = DescribeCustomKeyStoresRequest { custom_key_store_id: Some(id.to_string()), ..Default::default() };
+        let request = DescribeCustomKeyStoresRequest {
+            custom_key_store_id: Some(id.to_string()),
+            ..Default::default()
+        };
         let entry = self.list(request).expect("describes").remove(0);
         (entry.connection_state, entry.connection_error_code)
     }
@@ -352,17 +372,24 @@ fn what_a_key_in_a_store_cannot_do_is_unsupported() {
     assert_eq!(with(CreateKeyRequest { origin: None, ..in_token(&id) }), validation);
     assert_eq!(with(CreateKeyRequest { xks_key_id: Some("a".into()), ..in_token(&id) }), validation);
     assert_eq!(with(external(&id, "a")), validation);
-    assert_eq!(with(CreateKeyRequest { custom_key_store_id: Some("cks-1".into()), ..in_token(&id) }), missing);
+    assert_eq!(
+        with(CreateKeyRequest { custom_key_store_id: Some("cks-1".into()), ..in_token(&id) }),
+        missing
+    );
     let metadata = fixture.describe(key);
     assert_eq!(metadata.custom_key_store_id, Some(id.to_string()));
-    assert_eq!((metadata.cloud_hsm_cluster_id.as_deref(), metadata.xks_key_id), (Some("cluster-aaaaaaaaaas"), None));
+    assert_eq!(
+        (metadata.cloud_hsm_cluster_id.as_deref(), metadata.xks_key_id),
+        (Some("cluster-aaaaaaaaaas"), None)
+    );
     assert_eq!(metadata.current_key_material_id, None);
 }
 
 #[test]
 fn an_external_key_goes_with_one_key_of_its_store() {
     let stage = Stage::new();
-    let (one, two) = (stage.create_proxy("one").expect("creates"), stage.create_proxy("two").expect("creates"));
+    let (one, two) =
+        (stage.create_proxy("one").expect("creates"), stage.create_proxy("two").expect("creates"));
     stage.connect(&one).expect("connects");
     stage.connect(&two).expect("connects");
     let create = |request: &CreateKeyRequest| stage.fixture.kms.create_key(&local(), request);
@@ -370,7 +397,10 @@ fn an_external_key_goes_with_one_key_of_its_store() {
     assert_eq!(key.xks_key_id.as_deref(), Some("key-1"));
     assert_eq!(code(create(&external(&one, "key-1"))), "XksKeyAlreadyInUseException");
     create(&external(&two, "key-1")).expect("is another manager's");
-    assert_eq!(code(create(&CreateKeyRequest { xks_key_id: None, ..external(&one, "") })), "ValidationException");
+    assert_eq!(
+        code(create(&CreateKeyRequest { xks_key_id: None, ..external(&one, "") })),
+        "ValidationException"
+    );
     stage.fixture.encrypt(key.key_id, b"text").expect("encrypts");
     let user = "arn:aws:iam::000000000000:user/tester";
     let expected = [format!("CreateKey {user}"), format!("CreateKey {user}"), format!("Encrypt {user}")];
@@ -419,9 +449,11 @@ fn names_tokens_and_proxies_belong_to_one_store() {
         ..Default::default()
     };
     assert_eq!(code(kms.create_custom_key_store(&local(), &same_proxy)), "XksProxyUriInUseException");
-    let by_name = DescribeCustomKeyStoresRequest { custom_key_store_name: Some("two".into()), ..Default::default() };
+    let by_name =
+        DescribeCustomKeyStoresRequest { custom_key_store_name: Some("two".into()), ..Default::default() };
     assert_eq!(stage.list(by_name).expect("lists")[0].custom_key_store_id, proxy);
-    let nobody = DescribeCustomKeyStoresRequest { custom_key_store_name: Some("x".into()), ..Default::default() };
+    let nobody =
+        DescribeCustomKeyStoresRequest { custom_key_store_name: Some("x".into()), ..Default::default() };
     assert_eq!(code(stage.list(nobody)), "CustomKeyStoreNotFoundException");
     let both = DescribeCustomKeyStoresRequest {
         custom_key_store_id: Some(id.to_string()),
@@ -434,7 +466,8 @@ fn names_tokens_and_proxies_belong_to_one_store() {
     }
     assert_eq!(code(stage.create_proxy("last")), "LimitExceededException");
     let page = Page { limit: Some(3), marker: None };
-    let first = kms.describe_custom_key_stores(&local(), &DescribeCustomKeyStoresRequest { page, ..Default::default() });
+    let first = kms
+        .describe_custom_key_stores(&local(), &DescribeCustomKeyStoresRequest { page, ..Default::default() });
     let first = first.expect("lists");
     let page = Page { limit: None, marker: first.next_marker };
     let rest = stage.list(DescribeCustomKeyStoresRequest { page, ..Default::default() }).expect("lists");
@@ -450,8 +483,18 @@ fn a_member_that_does_not_fit_the_type_is_refused() {
     };
     let (validation, external) = ("ValidationException", Some(CustomKeyStoreType::ExternalKeyStore));
     assert_eq!(create(Default::default()), validation);
-    assert_eq!(create(CreateCustomKeyStoreRequest { token: Some(token("t")), xks_proxy: proxy("p"), ..Default::default() }), validation);
-    assert_eq!(create(CreateCustomKeyStoreRequest { custom_key_store_type: external, ..Default::default() }), validation);
+    assert_eq!(
+        create(CreateCustomKeyStoreRequest {
+            token: Some(token("t")),
+            xks_proxy: proxy("p"),
+            ..Default::default()
+        }),
+        validation
+    );
+    assert_eq!(
+        create(CreateCustomKeyStoreRequest { custom_key_store_type: external, ..Default::default() }),
+        validation
+    );
     let named = CreateCustomKeyStoreRequest {
         cloud_hsm_cluster_id: Some("cluster-aaaaaaaaaaa".into()),
         trust_anchor_certificate: Some("c".into()),
@@ -459,13 +502,12 @@ fn a_member_that_does_not_fit_the_type_is_refused() {
         ..Default::default()
     };
     assert_eq!(create(named.clone()), "CloudHsmClusterNotFoundException");
-    let mixed = CreateCustomKeyStoreRequest { custom_key_store_type: external, xks_proxy: proxy("p"), ..named };
+    let mixed =
+        CreateCustomKeyStoreRequest { custom_key_store_type: external, xks_proxy: proxy("p"), ..named };
     assert_eq!(create(mixed), validation);
-    let vpc = XksProxyMembers {
-        connectivity: Some(XksProxyConnectivity::VpcEndpointService),
-        ..proxy("p")
-    };
-    let request = CreateCustomKeyStoreRequest { custom_key_store_type: external, xks_proxy: vpc, ..Default::default() };
+    let vpc = XksProxyMembers { connectivity: Some(XksProxyConnectivity::VpcEndpointService), ..proxy("p") };
+    let request =
+        CreateCustomKeyStoreRequest { custom_key_store_type: external, xks_proxy: vpc, ..Default::default() };
     assert_eq!(create(request), "XksProxyVpcEndpointServiceNotFoundException");
 }
 
@@ -487,7 +529,10 @@ fn what_the_proxy_needs_may_change_while_it_is_connected() {
         access_key_id: "B".repeat(20),
         raw_secret_access_key: SecretText::new("t".repeat(43)),
     };
-    assert_eq!(update(XksProxyMembers { authentication_credential: Some(credential), ..Default::default() }), "");
+    assert_eq!(
+        update(XksProxyMembers { authentication_credential: Some(credential), ..Default::default() }),
+        ""
+    );
     let endpoint = XksProxyMembers { uri_endpoint: Some("https://other".into()), ..Default::default() };
     assert_eq!(update(endpoint), INVALID);
     let before = stage.backend.connects.load(Ordering::SeqCst);

@@ -71,7 +71,8 @@ fn what_a_custody_cannot_do_it_refuses(custody: &dyn KeyCustody) {
     for spec in KeySpec::ALL.iter().filter(|spec| !custody.holds(**spec)) {
         assert!(custody.generate(&KeyId::generate(), *spec).is_err(), "{spec}");
     }
-    let imported = custody.import(&KeyId::generate(), KeySpec::SymmetricDefault, &Plaintext::new(vec![1; 32]));
+    let imported =
+        custody.import(&KeyId::generate(), KeySpec::SymmetricDefault, &Plaintext::new(vec![1; 32]));
     assert_eq!(imported.is_ok(), custody.capabilities().imports);
 }
 

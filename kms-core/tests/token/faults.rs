@@ -36,7 +36,11 @@ fn a_module_that_fails_by_chance_ends_in_documented_errors() {
                 for number in 0..count("KMSFS_TOKEN_FAULTS", 100) {
                     let index = (thread + number) % keys.len();
                     let outcome = keys[index].encrypt(b"aad", text).and_then(|body| {
-                        assert_eq!(keys[index].decrypt(b"aad", &body)?.expose(), text, "never another plaintext");
+                        assert_eq!(
+                            keys[index].decrypt(b"aad", &body)?.expose(),
+                            text,
+                            "never another plaintext"
+                        );
                         keys[index].decrypt(b"aad", &before[index])
                     });
                     match outcome.map_err(KmsError::from) {
@@ -51,7 +55,10 @@ fn a_module_that_fails_by_chance_ends_in_documented_errors() {
                         Err(other) => panic!("{other}"),
                     }
                     if number % 25 == 0 {
-                        match custody.generate(&kms_core::model::KeyId::generate(), kms_core::model::KeySpec::SymmetricDefault) {
+                        match custody.generate(
+                            &kms_core::model::KeyId::generate(),
+                            kms_core::model::KeySpec::SymmetricDefault,
+                        ) {
                             Ok(_) | Err(CustodyError::Unavailable(_) | CustodyError::Full(_)) => {}
                             Err(other) => panic!("{other}"),
                         }
@@ -117,7 +124,10 @@ fn a_token_deleted_in_the_middle_of_work_comes_back() {
             // Whatever SoftHSM still has in memory, it cannot make a key that stays.
             let spec = kms_core::model::KeySpec::SymmetricDefault;
             let refused = custody.generate(&kms_core::model::KeyId::generate(), spec);
-            assert!(matches!(refused, Err(CustodyError::Unavailable(_) | CustodyError::Full(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(CustodyError::Unavailable(_) | CustodyError::Full(_))),
+                "{refused:?}"
+            );
             std::fs::remove_dir_all(tokens.directory()).expect("removes");
             std::fs::rename(&aside, tokens.directory()).expect("moves");
             std::thread::sleep(Duration::from_millis(300));

@@ -24,7 +24,8 @@ use shim::{Control, Tokens, alone};
 /// Finds a token and connects it.
 fn connect(config: &TokenConfig) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {
     let provider = Pkcs11Provider::new();
-    let config = provider.check(&KeyStoreConfig::Token(config.clone()), "CreateCustomKeyStore").expect("is there");
+    let config =
+        provider.check(&KeyStoreConfig::Token(config.clone()), "CreateCustomKeyStore").expect("is there");
     provider.connect(&CustomKeyStoreId::generate(), &config)
 }
 
@@ -129,7 +130,8 @@ fn two_tokens_of_one_label_are_told_apart() {
         assert!(matches!(both, Err(KmsError::CloudHsmClusterInvalidConfiguration(_))), "{both:?}");
         assert!(matches!(check(tokens.plain("other")), Err(KmsError::CloudHsmClusterNotFound(_))));
         let of = |serial: &str| {
-            check(TokenConfig { label: None, serial: Some(serial.to_owned()), ..tokens.plain("") }).expect("found")
+            check(TokenConfig { label: None, serial: Some(serial.to_owned()), ..tokens.plain("") })
+                .expect("found")
         };
         let (one, two) = (of(&one), of(&two));
         assert_ne!(one.cluster_id, two.cluster_id);
@@ -184,7 +186,8 @@ fn a_false_blob_with_a_true_check_is_unauthentic() {
         let custody = connect(&tokens.plain("one")).expect("connects");
         let key_id = KeyId::generate();
         let made = custody.generate(&key_id, KeySpec::SymmetricDefault).expect("generates");
-        let key = custody.open(&key_id, KeySpec::SymmetricDefault, &made.material_id, &made.handle).expect("opens");
+        let key =
+            custody.open(&key_id, KeySpec::SymmetricDefault, &made.material_id, &made.handle).expect("opens");
         let mut body = key.encrypt(b"aad", b"text").expect("encrypts");
         let end = body.len() - 16;
         body[20] ^= 1;

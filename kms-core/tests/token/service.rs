@@ -108,20 +108,20 @@ fn a_key_lives_in_its_token() {
         // Another process connects by itself.
         let other = open(&path);
         assert_eq!(decrypt(&other, &blob).expect("decrypts"), b"text");
-        let made = other.generate_data_key(&caller(), &GenerateDataKeyRequest::aes_256(key.key_id, context()));
+        let made =
+            other.generate_data_key(&caller(), &GenerateDataKeyRequest::aes_256(key.key_id, context()));
         let made = made.expect("generates");
         let opened = decrypt(&kms, &made.ciphertext_blob).expect("decrypts");
         assert_eq!(opened, made.plaintext.expose());
-        let random = GenerateRandomRequest {
-            number_of_bytes: Some(32),
-            custom_key_store_id: Some(store.to_string()),
-        };
+        let random =
+            GenerateRandomRequest { number_of_bytes: Some(32), custom_key_store_id: Some(store.to_string()) };
         assert_eq!(kms.generate_random(&caller(), &random).expect("random").plaintext.len(), 32);
         let wrong = DecryptRequest::new(blob.clone(), EncryptionContext::new());
         assert!(matches!(kms.decrypt(&caller(), &wrong), Err(KmsError::InvalidCiphertext(_))));
         // Disconnected by one, it is disconnected for all.
         disconnect(&other, &store);
-        let state = kms.describe_key(&caller(), &DescribeKeyRequest::new(key.key_id)).unwrap().key_metadata.key_state;
+        let state =
+            kms.describe_key(&caller(), &DescribeKeyRequest::new(key.key_id)).unwrap().key_metadata.key_state;
         assert_eq!(state, KeyState::Unavailable);
         for kms in [&kms, &other] {
             assert!(matches!(decrypt(kms, &blob), Err(KmsError::KmsInvalidState(_))));
@@ -227,7 +227,10 @@ fn a_token_belongs_to_one_store_and_stays_the_same() {
         update(UpdateCustomKeyStoreRequest { key_store_password: Some(wrong), ..Default::default() })
             .expect("updates");
         connect(&kms, &store).expect("begins");
-        assert_eq!(describe(&kms, &store).connection_error_code, Some(ConnectionErrorCode::InvalidCredentials));
+        assert_eq!(
+            describe(&kms, &store).connection_error_code,
+            Some(ConnectionErrorCode::InvalidCredentials)
+        );
         disconnect(&kms, &store);
         let right = SecretText::new(super::shim::PIN.into());
         update(UpdateCustomKeyStoreRequest {

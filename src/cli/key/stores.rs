@@ -128,7 +128,8 @@ impl ProxyArgs {
 pub(in crate::cli) fn credential(text: &str) -> Result<ProxyCredential> {
     let refused = || {
         CliError::BadArgument(
-            "a proxy's credential is file://FILE, and FILE is JSON with AccessKeyId and RawSecretAccessKey".to_owned(),
+            "a proxy's credential is file://FILE, and FILE is JSON with AccessKeyId and RawSecretAccessKey"
+                .to_owned(),
         )
     };
     // The text itself would be on the command line, where others can read it.

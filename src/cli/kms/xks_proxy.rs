@@ -66,8 +66,10 @@ pub(super) struct CreateCredentialArgs {
 pub(super) fn run(args: &XksProxyArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
     check_prefix(&args.path_prefix)?;
     let tls = identity(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
-    let user: UserName =
-        args.user.parse().map_err(|error: kms_core::KmsError| CliError::BadArgument(error.message().to_owned()))?;
+    let user: UserName = args
+        .user
+        .parse()
+        .map_err(|error: kms_core::KmsError| CliError::BadArgument(error.message().to_owned()))?;
     let credentials: Result<Vec<_>> = args
         .credential_file
         .iter()

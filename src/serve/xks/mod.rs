@@ -17,8 +17,8 @@ use hyper::{Method, Request, StatusCode};
 use kms_core::KmsError;
 use kms_core::client::KeyService;
 use kms_core::model::{
-    Caller, Clock, DescribeKeyRequest, KeyRef, KeySpec, KeyState, KeyUsage, Origin, Plaintext, ProxyCredential,
-    SecretAccessKey, SystemClock, UserName,
+    Caller, Clock, DescribeKeyRequest, KeyRef, KeySpec, KeyState, KeyUsage, Origin, Plaintext,
+    ProxyCredential, SecretAccessKey, SystemClock, UserName,
 };
 use kms_core::service::{Credential, EmbeddedKms, ExternalCiphertext};
 use serde::de::DeserializeOwned;

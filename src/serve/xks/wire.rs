@@ -32,7 +32,10 @@ impl Serialize for Base64 {
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
-        STANDARD.decode(&*text).map(|bytes| Self(Plaintext::new(bytes))).map_err(|_| D::Error::custom("no base64"))
+        STANDARD
+            .decode(&*text)
+            .map(|bytes| Self(Plaintext::new(bytes)))
+            .map_err(|_| D::Error::custom("no base64"))
     }
 }
 

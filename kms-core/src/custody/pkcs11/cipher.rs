@@ -73,11 +73,7 @@ pub(super) fn find_policy(session: &Session, key: ObjectHandle) -> Result<IvPoli
 }
 
 /// Why a policy is not that of the token; nothing if it is.
-fn try_policy(
-    policy: IvPolicy,
-    session: &Session,
-    key: ObjectHandle,
-) -> Result<Option<&'static str>, Error> {
+fn try_policy(policy: IvPolicy, session: &Session, key: ObjectHandle) -> Result<Option<&'static str>, Error> {
     const TEXT: &[u8] = b"a trial of thirty-two bytes' len";
     let encrypt = || encrypt(policy, session, key, b"aad", TEXT);
     let (Some(one), Some(two)) = (encrypt()?, encrypt()?) else {

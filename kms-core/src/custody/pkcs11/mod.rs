@@ -30,9 +30,7 @@ use super::{
     TOKEN_BLOB_KIND,
 };
 use crate::error::KmsError;
-use crate::model::{
-    CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig, MaterialId, Plaintext, TokenConfig,
-};
+use crate::model::{CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig, MaterialId, Plaintext, TokenConfig};
 use crate::seal::fill_random;
 
 /// The length of a `CKA_ID`.

@@ -81,7 +81,12 @@ impl Module {
         let initialized = initialize(&context.pkcs11);
         context.generation += 1;
         context.started = Instant::now();
-        tracing::info!(?finalized, ?initialized, generation = context.generation, "a PKCS#11 module was started anew");
+        tracing::info!(
+            ?finalized,
+            ?initialized,
+            generation = context.generation,
+            "a PKCS#11 module was started anew"
+        );
         true
     }
 }

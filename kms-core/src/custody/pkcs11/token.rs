@@ -109,7 +109,9 @@ pub(super) fn failure(store: &CustomKeyStoreId, problem: &LinkError) -> ConnectF
 /// Why there is no link to a token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum LinkError {
-    #[error("the token refused the login ({reason}); it is not tried again before somebody disconnects the store")]
+    #[error(
+        "the token refused the login ({reason}); it is not tried again before somebody disconnects the store"
+    )]
     Pin { code: ConnectionErrorCode, reason: String },
     #[error("{0}")]
     NoPin(String),
@@ -453,11 +455,7 @@ impl Token {
     }
 
     /// Makes a key under an id that no other one has.
-    pub(super) fn generate(
-        &self,
-        template: &[Attribute],
-        id: &[u8; ID_LEN],
-    ) -> Result<(), CustodyError> {
+    pub(super) fn generate(&self, template: &[Attribute], id: &[u8; ID_LEN]) -> Result<(), CustodyError> {
         self.run(|lease| {
             // An attempt that failed may have made the key nevertheless.
             if !lease.session.find_objects(&search(id))?.is_empty() {
@@ -507,13 +505,12 @@ impl Token {
         let parsed = cipher::parse(id, aad, body)?;
         let mut refusals = 0;
         loop {
-            let outcome = self.with_key(id, |lease, key| {
-                match cipher::open(&lease.session, key, aad, &parsed) {
+            let outcome =
+                self.with_key(id, |lease, key| match cipher::open(&lease.session, key, aad, &parsed) {
                     Ok(plaintext) => Ok(Some(Plaintext::new(plaintext))),
                     Err(error) if faults::may_be_unauthentic(&error) => Ok(None),
                     Err(error) => Err(error),
-                }
-            })?;
+                })?;
             if let Some(plaintext) = outcome {
                 return Ok(plaintext);
             }

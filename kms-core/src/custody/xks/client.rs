@@ -107,10 +107,7 @@ impl ProxyClient {
             None => RootCerts::PlatformVerifier,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
+        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
         let agent = Agent::config_builder()
             .https_only(true)
             .http_status_as_error(false)
@@ -170,11 +167,10 @@ impl ProxyClient {
             .send(body)
             .map_err(sort)?;
         let status = response.status().as_u16();
-        let is_json = response
-            .headers()
-            .get("content-type")
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(';').next().unwrap_or_default().trim() == "application/json");
+        let is_json =
+            response.headers().get("content-type").and_then(|value| value.to_str().ok()).is_some_and(
+                |value| value.split(';').next().unwrap_or_default().trim() == "application/json",
+            );
         let answer = response.body_mut().with_config().limit(MAX_ANSWER_LEN).read_to_vec().map_err(sort)?;
         let answer = Zeroizing::new(answer);
         if !is_json {
@@ -230,7 +226,8 @@ fn host_of(endpoint: &str) -> Result<String, ProxyError> {
 }
 
 fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>, ProxyError> {
-    let parsed: Result<Vec<_>, _> = rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let parsed: Result<Vec<_>, _> =
+        rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let refused = "the trust anchor is not a PEM file of certificates";
     let parsed = parsed.map_err(|_| ProxyError::Configuration(refused))?;
     if parsed.is_empty() {
@@ -263,7 +260,9 @@ mod tests {
         for (endpoint, host) in [("https://a.b-c", "a.b-c"), ("https://localhost:8443", "localhost:8443")] {
             assert_eq!(host_of(endpoint).as_deref(), Ok(host));
         }
-        for endpoint in ["http://a", "https://", "https://a/b", "https://a:b", "https://u@a", "https://a:99999"] {
+        for endpoint in
+            ["http://a", "https://", "https://a/b", "https://a:b", "https://u@a", "https://a:99999"]
+        {
             assert!(host_of(endpoint).is_err(), "{endpoint}");
         }
     }

@@ -30,9 +30,7 @@ use super::{
     NewMaterial, OpenMaterial,
 };
 use crate::error::KmsError;
-use crate::model::{
-    CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig, MaterialId, Plaintext, Region,
-};
+use crate::model::{CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig, MaterialId, Plaintext, Region};
 use crate::seal::{Sealer, derived, fill_random};
 
 const FORMAT: u8 = 1;
@@ -340,7 +338,9 @@ impl XksMaterial {
         let (iv, tag) = (&*answer.initialization_vector.0, &*answer.authentication_tag.0);
         let ciphertext = &*answer.ciphertext.0;
         let integrity = [aad_digest, &metadata, iv, ciphertext, tag].concat();
-        if digest::digest(&digest::SHA256, &integrity).as_ref() != &answer.ciphertext_data_integrity_value.0[..] {
+        if digest::digest(&digest::SHA256, &integrity).as_ref()
+            != &answer.ciphertext_data_integrity_value.0[..]
+        {
             return Err(ProxyError::Malformed("its integrity value"));
         }
         let lengths_fit = metadata.len() <= MAX_METADATA_LEN
@@ -413,4 +413,3 @@ impl OpenMaterial for XksMaterial {
         Ok(Plaintext::new(std::mem::take(&mut *opened)))
     }
 }
-

@@ -13,7 +13,9 @@ fn message(error: &ProxyError) -> &'static str {
             R::InvalidState => "The external key is not enabled in its external key manager.",
             R::InvalidCiphertext => "The external key store proxy cannot open the ciphertext.",
             R::InvalidKeyUsage => "The external key does not support the operation.",
-            R::AuthenticationFailed => "The external key store proxy does not accept the credential of the store.",
+            R::AuthenticationFailed => {
+                "The external key store proxy does not accept the credential of the store."
+            }
             R::AccessDenied => "The external key store proxy denied access to the operation.",
             R::KeyNotFound => "The external key was not found in its external key manager.",
             R::InvalidUriPath => "The external key store proxy does not know the URI path of the store.",
@@ -26,7 +28,9 @@ fn message(error: &ProxyError) -> &'static str {
         ProxyError::Malformed(_) => "The response of the external key store proxy cannot be interpreted.",
         ProxyError::TimedOut => "The external key store proxy did not respond in time.",
         ProxyError::Unreachable(_) => "The external key store proxy cannot be reached.",
-        ProxyError::Tls(_) => "There is no TLS connection with the external key store proxy: its certificate is not trusted.",
+        ProxyError::Tls(_) => {
+            "There is no TLS connection with the external key store proxy: its certificate is not trusted."
+        }
         ProxyError::Configuration(reason) => reason,
     }
 }
@@ -92,7 +96,9 @@ pub(super) fn disabled_key() -> KmsError {
 
 /// An external key of another kind.
 pub(super) fn unfit_key() -> KmsError {
-    KmsError::XksKeyInvalidConfiguration("The external key is not an AES-256 key that encrypts and decrypts.".into())
+    KmsError::XksKeyInvalidConfiguration(
+        "The external key is not an AES-256 key that encrypts and decrypts.".into(),
+    )
 }
 
 /// Of `CreateCustomKeyStore` and `UpdateCustomKeyStore`.
@@ -100,7 +106,9 @@ pub(super) fn of_store(error: &ProxyError) -> KmsError {
     use Refusal as R;
     let text = message(error).to_owned();
     match error {
-        ProxyError::Refused(R::AuthenticationFailed) => KmsError::XksProxyIncorrectAuthenticationCredential(text),
+        ProxyError::Refused(R::AuthenticationFailed) => {
+            KmsError::XksProxyIncorrectAuthenticationCredential(text)
+        }
         ProxyError::Refused(R::InvalidUriPath) => KmsError::XksProxyInvalidConfiguration(text),
         ProxyError::Configuration(_) => KmsError::XksProxyInvalidConfiguration(text),
         ProxyError::Refused(R::DependencyTimeout | R::Throttling)
@@ -125,11 +133,15 @@ pub(super) fn of_store(error: &ProxyError) -> KmsError {
 pub(super) fn code(error: &ProxyError) -> ConnectionErrorCode {
     use Refusal as R;
     match error {
-        ProxyError::Refused(R::AuthenticationFailed | R::AccessDenied) => ConnectionErrorCode::XksProxyAccessDenied,
+        ProxyError::Refused(R::AuthenticationFailed | R::AccessDenied) => {
+            ConnectionErrorCode::XksProxyAccessDenied
+        }
         ProxyError::Refused(R::InvalidUriPath) | ProxyError::Configuration(_) => {
             ConnectionErrorCode::XksProxyInvalidConfiguration
         }
-        ProxyError::Refused(R::DependencyTimeout) | ProxyError::TimedOut => ConnectionErrorCode::XksProxyTimedOut,
+        ProxyError::Refused(R::DependencyTimeout) | ProxyError::TimedOut => {
+            ConnectionErrorCode::XksProxyTimedOut
+        }
         ProxyError::Refused(R::Throttling) | ProxyError::Unreachable(_) => {
             ConnectionErrorCode::XksProxyNotReachable
         }

@@ -2,8 +2,8 @@
 
 use super::Page;
 use crate::model::{
-    ConnectionErrorCode, ConnectionState, CustomKeyStoreId, CustomKeyStoreType, PinSource, ProxyCredential, SecretText,
-    Timestamp, TokenConfig, XksProxyConnectivity,
+    ConnectionErrorCode, ConnectionState, CustomKeyStoreId, CustomKeyStoreType, PinSource, ProxyCredential,
+    SecretText, Timestamp, TokenConfig, XksProxyConnectivity,
 };
 
 /// The members about an external key store proxy. Absent ones are not changed by an update.

@@ -90,7 +90,8 @@ impl CustomKeyStoreRecord {
         // Escapes make at most six bytes of one.
         let texts = match &self.config {
             KeyStoreConfig::Token(token) => {
-                token.module.as_os_str().len() + token.trust_anchor_certificate.as_ref().map_or(0, String::len)
+                token.module.as_os_str().len()
+                    + token.trust_anchor_certificate.as_ref().map_or(0, String::len)
             }
             KeyStoreConfig::Proxy(proxy) => {
                 proxy.uri().len() + proxy.trust_anchor_certificate.as_ref().map_or(0, String::len)

@@ -8,7 +8,13 @@ const NAME: Kind = text(1, 256);
 const ID: Kind = text(1, 64);
 const ONLY_STORE: &[Member] = &[required("CustomKeyStoreId", ID)];
 
-const fn pattern(min: usize, max: usize, text: &'static str, matches: fn(&str) -> bool, secret: bool) -> Kind {
+const fn pattern(
+    min: usize,
+    max: usize,
+    text: &'static str,
+    matches: fn(&str) -> bool,
+    secret: bool,
+) -> Kind {
     Kind::Text { min, max, pattern: Some(Pattern { text, matches }), secret }
 }
 
@@ -35,13 +41,8 @@ const URI_ENDPOINT: Kind = pattern(
     },
     false,
 );
-const URI_PATH: Kind = pattern(
-    10,
-    128,
-    "^(/[a-zA-Z0-9\\/_-]+/kms/xks/v\\d{1,2})$|^(/kms/xks/v\\d{1,2})$",
-    is_proxy_path,
-    false,
-);
+const URI_PATH: Kind =
+    pattern(10, 128, "^(/[a-zA-Z0-9\\/_-]+/kms/xks/v\\d{1,2})$|^(/kms/xks/v\\d{1,2})$", is_proxy_path, false);
 const SERVICE_NAME: Kind = pattern(
     20,
     64,
@@ -49,8 +50,13 @@ const SERVICE_NAME: Kind = pattern(
     is_endpoint_service,
     false,
 );
-const ACCOUNT: Kind =
-    pattern(12, 12, "[0-9]{12}", |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()), false);
+const ACCOUNT: Kind = pattern(
+    12,
+    12,
+    "[0-9]{12}",
+    |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+    false,
+);
 const CREDENTIAL: Kind = Kind::Structure(&[
     required(
         "AccessKeyId",
@@ -68,7 +74,9 @@ const CREDENTIAL: Kind = Kind::Structure(&[
             43,
             64,
             "^[a-zA-Z0-9\\/+=]+$",
-            |text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'=')),
+            |text| {
+                text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'='))
+            },
             true,
         ),
     ),
@@ -87,9 +95,8 @@ fn is_proxy_path(text: &str) -> bool {
 /// Whether a text is the name of an Amazon VPC endpoint service.
 fn is_endpoint_service(text: &str) -> bool {
     let name = text.strip_prefix("com.").or_else(|| text.strip_prefix("eu.")).unwrap_or_default();
-    let Some((region, service)) = name
-        .strip_prefix("amazonaws.vpce.")
-        .and_then(|rest| rest.split_once(".vpce-svc-"))
+    let Some((region, service)) =
+        name.strip_prefix("amazonaws.vpce.").and_then(|rest| rest.split_once(".vpce-svc-"))
     else {
         return false;
     };
@@ -255,13 +262,17 @@ mod tests {
         for path in ["/kms/xks/v1", "/a/kms/xks/v12", "/a-b_c/d/kms/xks/v1", "/kms/xks/v1/kms/xks/v1"] {
             assert!(is_proxy_path(path), "{path}");
         }
-        for path in ["kms/xks/v1", "/kms/xks/v", "/kms/xks/v123", "/kms/xks/vx", "/a.b/kms/xks/v1", "//kms/xks", "/"] {
+        for path in
+            ["kms/xks/v1", "/kms/xks/v", "/kms/xks/v123", "/kms/xks/vx", "/a.b/kms/xks/v1", "//kms/xks", "/"]
+        {
             assert!(!is_proxy_path(path), "{path}");
         }
-        for name in ["com.amazonaws.vpce.us-east-1.vpce-svc-0a", "eu.amazonaws.vpce.us-gov-east-1.vpce-svc-a"] {
+        for name in ["com.amazonaws.vpce.us-east-1.vpce-svc-0a", "eu.amazonaws.vpce.us-gov-east-1.vpce-svc-a"]
+        {
             assert!(is_endpoint_service(name), "{name}");
         }
-        for name in ["com.amazonaws.vpce.us-1.vpce-svc-0a", "com.amazonaws.vpce.us-east-1.vpce-svc-", "a", ""] {
+        for name in ["com.amazonaws.vpce.us-1.vpce-svc-0a", "com.amazonaws.vpce.us-east-1.vpce-svc-", "a", ""]
+        {
             assert!(!is_endpoint_service(name), "{name}");
         }
     }
