@@ -16,14 +16,9 @@ pub struct ConnectFailure {
     pub code: ConnectionErrorCode,
     /// The reason for the log. Names no secret.
     pub reason: String,
-}
-
-impl ConnectFailure {
-    /// Whether another attempt does harm: a PIN that was wrong is not tried again until somebody has looked at it.
-    pub fn is_final(&self) -> bool {
-        use ConnectionErrorCode::{InvalidCredentials, UserLockedOut, UserNotFound};
-        matches!(self.code, InvalidCredentials | UserLockedOut | UserNotFound)
-    }
+    /// Whether another attempt does harm, by whichever process: a PIN that was wrong is not tried again until somebody
+    /// has looked at it.
+    pub is_final: bool,
 }
 
 /// Connects to one kind of custom key stores.

@@ -77,7 +77,7 @@ impl Connections {
         let mut state = lock(&slot.state);
         match &*state {
             SlotState::Connected(custody) => return Ok(Arc::clone(custody)),
-            SlotState::Failed { at, failure } if failure.is_final() || at.elapsed() < RETRY_PAUSE => {
+            SlotState::Failed { at, failure } if failure.is_final || at.elapsed() < RETRY_PAUSE => {
                 return Err(failure.clone());
             }
             SlotState::Failed { .. } | SlotState::Idle => {}
@@ -101,6 +101,7 @@ impl Connections {
             store: record.id.clone(),
             code: crate::model::ConnectionErrorCode::InternalError,
             reason: error.to_string(),
+            is_final: false,
         };
         self.provider(record.store_type()).map_err(failed)?.connect(&record.id, &record.config)
     }
@@ -161,7 +162,7 @@ impl Core {
         record: &CustomKeyStoreRecord,
     ) -> Result<Arc<dyn KeyCustody>, KmsError> {
         self.key_stores.open(record).map_err(|failure| {
-            if failure.is_final() {
+            if failure.is_final {
                 self.note_failure(record, &failure);
             }
             CustodyError::Unavailable(failure.to_string()).into()

@@ -47,9 +47,12 @@ impl KeyStoreProvider for Provider {
     ) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {
         self.0.connects.fetch_add(1, Ordering::SeqCst);
         match *self.0.refuse.lock().unwrap() {
-            Some(code) => {
-                Err(ConnectFailure { store: store.clone(), code, reason: "the test wants it".into() })
-            }
+            Some(code) => Err(ConnectFailure {
+                store: store.clone(),
+                code,
+                reason: "the test wants it".into(),
+                is_final: true,
+            }),
             None => Ok(Arc::new(Held(Arc::clone(&self.0)))),
         }
     }

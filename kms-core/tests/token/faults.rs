@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use kms_core::KmsError;
 use kms_core::custody::CustodyError;
+use kms_core::model::{KeyId, KeySpec};
 
 use super::shim::{Control, alone};
 use super::{connect, count, in_eight_threads, new_key};
@@ -29,11 +30,11 @@ fn a_module_that_fails_by_chance_ends_in_documented_errors() {
         let keys: Vec<_> = (0..4).map(|_| new_key(&*custody)).collect();
         let text = b"sixteen bytes...";
         let before: Vec<_> = keys.iter().map(|key| key.encrypt(b"aad", text).expect("encrypts")).collect();
-        let (worked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        for per_mille in [20, 200] {
+        for per_mille in [10, 100] {
+            let (worked, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
             tokens.set(Control::PerMille, per_mille);
             in_eight_threads(|thread| {
-                for number in 0..count("KMSFS_TOKEN_FAULTS", 100) {
+                for number in 0..count("KMSFS_TOKEN_FAULTS", 40) {
                     let index = (thread + number) % keys.len();
                     let outcome = keys[index].encrypt(b"aad", text).and_then(|body| {
                         assert_eq!(
@@ -55,20 +56,19 @@ fn a_module_that_fails_by_chance_ends_in_documented_errors() {
                         Err(other) => panic!("{other}"),
                     }
                     if number % 25 == 0 {
-                        match custody.generate(
-                            &kms_core::model::KeyId::generate(),
-                            kms_core::model::KeySpec::SymmetricDefault,
-                        ) {
+                        match custody.generate(&KeyId::generate(), KeySpec::SymmetricDefault) {
                             Ok(_) | Err(CustodyError::Unavailable(_) | CustodyError::Full(_)) => {}
                             Err(other) => panic!("{other}"),
                         }
                     }
                 }
             });
+            let (worked, failed) = (worked.into_inner(), failed.into_inner());
+            println!("{per_mille} of 1000 calls failed: {worked} operations worked, {failed} did not");
+            // One call in a hundred is hidden from the caller, nearly always; one in ten cannot be.
+            assert!(per_mille > 10 || worked > 9 * failed, "{worked} worked, {failed} failed");
         }
         assert!(tokens.get(Control::Injected) > 100);
-        assert!(worked.load(Ordering::Relaxed) > failed.load(Ordering::Relaxed), "{worked:?} {failed:?}");
-        println!("{worked:?} worked, {failed:?} failed, {} errors injected", tokens.get(Control::Injected));
         tokens.set(Control::PerMille, 0);
         for (key, body) in keys.iter().zip(&before) {
             let opened = until(Duration::from_secs(5), || key.decrypt(b"aad", body));
@@ -122,8 +122,7 @@ fn a_token_deleted_in_the_middle_of_work_comes_back() {
             std::fs::create_dir(tokens.directory()).expect("makes");
             std::thread::sleep(Duration::from_millis(2500));
             // Whatever SoftHSM still has in memory, it cannot make a key that stays.
-            let spec = kms_core::model::KeySpec::SymmetricDefault;
-            let refused = custody.generate(&kms_core::model::KeyId::generate(), spec);
+            let refused = custody.generate(&KeyId::generate(), KeySpec::SymmetricDefault);
             assert!(
                 matches!(refused, Err(CustodyError::Unavailable(_) | CustodyError::Full(_))),
                 "{refused:?}"

@@ -93,7 +93,7 @@ fn a_wrong_pin_is_tried_once() {
         let wrong = PinSource::Sealed(SecretText::new("7654321x".to_owned()));
         let failure = refusal(&TokenConfig { pin: wrong, ..tokens.shimmed("one") });
         assert_eq!(failure.code, ConnectionErrorCode::InvalidCredentials);
-        assert!(failure.is_final() && !failure.to_string().contains("7654321x"), "{failure}");
+        assert!(failure.is_final && !failure.to_string().contains("7654321x"), "{failure}");
         assert_eq!(tokens.get(Control::Logins), 1);
     });
 }

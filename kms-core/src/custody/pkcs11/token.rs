@@ -31,7 +31,7 @@ const CALL_WAIT: Duration = Duration::from_secs(10);
 /// How often a call is tried before it fails.
 const ATTEMPTS: usize = 6;
 /// The least time between two attempts to make a link that failed.
-const LINK_PAUSE: Duration = Duration::from_millis(200);
+const LINK_PAUSE: Duration = Duration::from_millis(50);
 /// How many times a decryption has to be refused, by a token that works meanwhile, before the ciphertext is to blame.
 const REFUSALS: usize = 5;
 /// A fresh id that stays in no token.
@@ -103,7 +103,9 @@ pub(super) fn failure(store: &CustomKeyStoreId, problem: &LinkError) -> ConnectF
         LinkError::Ambiguous(_) | LinkError::Other(_) => ConnectionErrorCode::InternalError,
         LinkError::Failed(_) => ConnectionErrorCode::NetworkErrors,
     };
-    ConnectFailure { store: store.clone(), code, reason: problem.to_string() }
+    // A PIN that could not be read was not tried.
+    let is_final = matches!(problem, LinkError::Pin { .. });
+    ConnectFailure { store: store.clone(), code, reason: problem.to_string(), is_final }
 }
 
 /// Why there is no link to a token.
@@ -364,11 +366,10 @@ impl Token {
                 }
                 Err(problem) => {
                     last = Some(problem.to_string());
-                    if attempt < ATTEMPTS / 2 {
-                        std::thread::sleep(LINK_PAUSE / 4);
-                        continue;
+                    if attempt < ATTEMPTS {
+                        std::thread::sleep(LINK_PAUSE);
                     }
-                    break;
+                    continue;
                 }
             };
             let number = lease.number;

@@ -80,6 +80,7 @@ impl KeyStoreProvider for XksProvider {
             store: store.clone(),
             code: refusals::code(&error),
             reason: error.to_string(),
+            is_final: false,
         };
         let client = self.client(config).map_err(failed)?;
         check_health(&client, "ConnectCustomKeyStore").map_err(failed)?;
