@@ -68,7 +68,7 @@ fn every_fault_ends_in_a_documented_error_and_passes() {
     let key = key(&*custody);
     let body = key.encrypt_for(&USER, b"aad", b"text").expect("encrypts");
     for (name, fault, expected) in faults {
-        proxy.set(fault);
+        proxy.set(*fault);
         for outcome in [
             key.encrypt_for(&USER, b"aad", b"text").map(drop),
             key.decrypt_for(&USER, b"aad", &body).map(drop),
@@ -108,7 +108,7 @@ fn an_encryption_is_believed_only_with_its_integrity_value() {
         ("a long IV", |_, _| Answer::json(200, &super::faulty::encrypted(b"", b"short", &[1; 13]))),
     ];
     for (name, fault) in faults {
-        proxy.set(fault);
+        proxy.set(*fault);
         let error = key.encrypt_for(&USER, b"aad", b"text").expect_err(name);
         assert!(matches!(error, CustodyError::Unavailable(_)), "{name}: {error}");
     }
@@ -153,7 +153,7 @@ fn only_an_external_key_that_fits_becomes_a_key() {
         ),
     ];
     for (fault, expected) in faults {
-        proxy.set(fault);
+        proxy.set(*fault);
         let error = custody.adopt(&KeyId::generate(), "external", &USER).expect_err(expected);
         assert_eq!(error.code(), *expected);
         assert!(!error.to_string().contains("words of the proxy"));
