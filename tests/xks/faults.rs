@@ -166,6 +166,10 @@ fn only_an_external_key_that_fits_becomes_a_key() {
     custody.adopt(&KeyId::generate(), "a-B_c.9", &USER).expect("adopts");
 }
 
+fn fleet(answer: &Answer, status: &str) -> Answer {
+    changed(answer, "ekmFleetDetails", json!([{ "id": "1", "model": "m", "healthStatus": status }]))
+}
+
 #[test]
 fn a_store_is_created_only_behind_a_proxy_that_works() {
     let proxy = Faulty::start();
@@ -175,39 +179,36 @@ fn a_store_is_created_only_behind_a_proxy_that_works() {
     };
     let connects = || connect(&proxy.config()).err().map(|failure| failure.code.as_str());
     assert_eq!((check(), connects()), ("", None));
-    let fleet = |answer: &Answer, status: &str| {
-        changed(answer, "ekmFleetDetails", json!([{ "id": "1", "model": "m", "healthStatus": status }]))
-    };
-    let faults: Vec<(Box<dyn Fn(&str, Answer) -> Answer + Send>, &str, &str)> = vec![
+    let faults: &[(Fault, &str, &str)] = &[
         (
-            Box::new(move |_, answer| fleet(&answer, "UNAVAILABLE")),
+            |_, answer| fleet(&answer, "UNAVAILABLE"),
             "XksProxyUriUnreachableException",
             "XKS_PROXY_NOT_REACHABLE",
         ),
         (
-            Box::new(|_, answer| changed(&answer, "ekmFleetDetails", json!([]))),
+            |_, answer| changed(&answer, "ekmFleetDetails", json!([])),
             "XksProxyInvalidResponseException",
             "XKS_PROXY_INVALID_RESPONSE",
         ),
         (
-            Box::new(|_, _| Answer::refusal(401, "AuthenticationFailedException")),
+            |_, _| Answer::refusal(401, "AuthenticationFailedException"),
             "XksProxyIncorrectAuthenticationCredentialException",
             "XKS_PROXY_ACCESS_DENIED",
         ),
         (
-            Box::new(|_, _| Answer::refusal(404, "InvalidUriPathException")),
+            |_, _| Answer::refusal(404, "InvalidUriPathException"),
             "XksProxyInvalidConfigurationException",
             "XKS_PROXY_INVALID_CONFIGURATION",
         ),
         (
-            Box::new(|_, answer| Answer { delay: Duration::from_millis(600), ..answer }),
+            |_, answer| Answer { delay: Duration::from_millis(600), ..answer },
             "XksProxyUriUnreachableException",
             "XKS_PROXY_TIMED_OUT",
         ),
     ];
     for (fault, created, connected) in faults {
-        proxy.set(fault);
-        assert_eq!((check(), connects()), (created, Some(connected)));
+        proxy.set(*fault);
+        assert_eq!((check(), connects()), (*created, Some(*connected)));
     }
     proxy.behave();
     assert!(

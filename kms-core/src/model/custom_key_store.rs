@@ -6,8 +6,96 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SecretText, XksProxyConnectivity};
+use super::{Origin, SecretText};
 use crate::error::KmsError;
+
+api_enum! {
+    /// What a custom key store connects to.
+    CustomKeyStoreType at "customKeyStoreType" {
+        /// A hardware token; here any with a PKCS#11 module.
+        AwsCloudHsm = "AWS_CLOUDHSM",
+        /// An external key manager behind a proxy.
+        ExternalKeyStore = "EXTERNAL_KEY_STORE",
+    }
+}
+
+impl CustomKeyStoreType {
+    /// The origin of the keys in such a store.
+    pub const fn origin(self) -> Origin {
+        match self {
+            Self::AwsCloudHsm => Origin::AwsCloudHsm,
+            Self::ExternalKeyStore => Origin::ExternalKeyStore,
+        }
+    }
+}
+
+api_enum! {
+    /// Whether a custom key store is connected.
+    ConnectionState at "connectionState" {
+        /// Its keys can be used.
+        Connected = "CONNECTED",
+        /// Somebody is connecting it.
+        Connecting = "CONNECTING",
+        /// It could not be connected. Disconnect it before the next attempt.
+        Failed = "FAILED",
+        /// Nobody has connected it, or somebody has disconnected it.
+        Disconnected = "DISCONNECTED",
+        /// Somebody is disconnecting it.
+        Disconnecting = "DISCONNECTING",
+    }
+}
+
+api_enum! {
+    /// Why a custom key store could not be connected.
+    ConnectionErrorCode at "connectionErrorCode" {
+        /// The token refused the PIN. It was tried once.
+        InvalidCredentials = "INVALID_CREDENTIALS",
+        /// There is no such token.
+        ClusterNotFound = "CLUSTER_NOT_FOUND",
+        /// The token does not answer.
+        NetworkErrors = "NETWORK_ERRORS",
+        /// Something else failed; the log says what.
+        InternalError = "INTERNAL_ERROR",
+        /// The token cannot do what the store needs.
+        InsufficientCloudHsmHsms = "INSUFFICIENT_CLOUDHSM_HSMS",
+        /// The token has locked its user out.
+        UserLockedOut = "USER_LOCKED_OUT",
+        /// The token has no user PIN.
+        UserNotFound = "USER_NOT_FOUND",
+        /// The user is logged in elsewhere.
+        UserLoggedIn = "USER_LOGGED_IN",
+        /// Of CloudHSM only.
+        SubnetNotFound = "SUBNET_NOT_FOUND",
+        /// Of CloudHSM only.
+        InsufficientFreeAddressesInSubnet = "INSUFFICIENT_FREE_ADDRESSES_IN_SUBNET",
+        /// The proxy refused the credential.
+        XksProxyAccessDenied = "XKS_PROXY_ACCESS_DENIED",
+        /// The proxy cannot be reached.
+        XksProxyNotReachable = "XKS_PROXY_NOT_REACHABLE",
+        /// Of VPC endpoint services only.
+        XksVpcEndpointServiceNotFound = "XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND",
+        /// The proxy's answer cannot be understood.
+        XksProxyInvalidResponse = "XKS_PROXY_INVALID_RESPONSE",
+        /// The path is not one of the proxy's, or its key manager does not work.
+        XksProxyInvalidConfiguration = "XKS_PROXY_INVALID_CONFIGURATION",
+        /// Of VPC endpoint services only.
+        XksVpcEndpointServiceInvalidConfiguration = "XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION",
+        /// The proxy did not answer in time.
+        XksProxyTimedOut = "XKS_PROXY_TIMED_OUT",
+        /// The proxy's certificate is not one that the store trusts.
+        XksProxyInvalidTlsConfiguration = "XKS_PROXY_INVALID_TLS_CONFIGURATION",
+    }
+}
+
+api_enum! {
+    /// How an external key store proxy is reached.
+    XksProxyConnectivity at "xksProxyConnectivity" {
+        /// By its name in the DNS.
+        PublicEndpoint = "PUBLIC_ENDPOINT",
+        /// Through an Amazon VPC endpoint service. There are none here.
+        VpcEndpointService = "VPC_ENDPOINT_SERVICE",
+    }
+}
 
 /// The id of a custom key store: `cks-` and 17 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -38,10 +38,7 @@ pub use algorithms::*;
 pub use alias::AliasName;
 pub use caller::{Caller, CallerPolicies, Principal};
 pub use context::EncryptionContext;
-pub use custom_key_store::{
-    CustomKeyStoreBinding, CustomKeyStoreId, KeyStoreConfig, PinSource, ProxyConfig, ProxyCredential,
-    TokenConfig,
-};
+pub use custom_key_store::*;
 pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};
 pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};

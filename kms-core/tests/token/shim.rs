@@ -102,13 +102,13 @@ impl Tokens {
     }
 
     pub(crate) fn set(&self, field: Control, value: u32) {
-        self.control.write_at(&value.to_ne_bytes(), 4 * field as u64).expect("writes");
+        self.control.write_at(&value.to_le_bytes(), 4 * field as u64).expect("writes");
     }
 
     pub(crate) fn get(&self, field: Control) -> u32 {
         let mut bytes = [0; 4];
         self.control.read_exact_at(&mut bytes, 4 * field as u64).expect("reads");
-        u32::from_ne_bytes(bytes)
+        u32::from_le_bytes(bytes)
     }
 
     /// A token by its label, through SoftHSM itself.
