@@ -104,6 +104,8 @@ fn serve_app(
     if tls.is_none() && !address.ip().is_loopback() {
         return Err(ServeError::InTheClear(address));
     }
+    // The last owner must not be a task: what the service waits for when it ends would be refused there.
+    let _owner = Arc::clone(&service);
     let acceptor = tls.map(tls::acceptor).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)

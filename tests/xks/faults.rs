@@ -16,6 +16,7 @@ const USER: KeyUser<'static> = KeyUser {
     via_service: Some("kmsfs"),
     operation: "CreateKey",
     key_arn: "arn:aws:kms:local-1:000000000000:key/a",
+    request_id: None,
 };
 
 fn key(custody: &dyn KeyCustody) -> Arc<dyn OpenMaterial> {

@@ -20,7 +20,7 @@ pub use xks::XksProvider;
 
 use crate::error::KmsError;
 use crate::model::{
-    EncryptionAlgorithm, KeyId, KeySpec, MacAlgorithm, MaterialId, MessageType, Origin, Plaintext,
+    EncryptionAlgorithm, KeyId, KeySpec, MacAlgorithm, MaterialId, MessageType, Origin, Plaintext, RequestId,
     SigningAlgorithm,
 };
 
@@ -118,6 +118,8 @@ pub struct KeyUser<'a> {
     pub operation: &'static str,
     /// The ARN of the KMS key.
     pub key_arn: &'a str,
+    /// The id of the request in logs, where it has one already.
+    pub request_id: Option<RequestId>,
 }
 
 /// A material that was made or taken.

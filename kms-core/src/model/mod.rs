@@ -36,7 +36,7 @@ mod time;
 
 pub use algorithms::*;
 pub use alias::AliasName;
-pub use caller::{Caller, CallerPolicies, Principal};
+pub use caller::{Caller, CallerPolicies, Principal, RequestId};
 pub use context::EncryptionContext;
 pub use custom_key_store::*;
 pub use enums::*;

@@ -337,6 +337,7 @@ pub(super) fn key_user<'a>(caller: &'a Caller, action: Action, key_arn: &'a str)
         via_service: caller.via_service.as_deref(),
         operation: action.operation(),
         key_arn,
+        request_id: caller.request_id,
     }
 }
 

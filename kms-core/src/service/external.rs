@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use super::access::Purpose;
+use super::audit_facts::{AnswerFacts, Facts, RequestFacts};
 use super::crypto::algorithm_particular;
 use super::{Core, EmbeddedKms};
 use crate::blob::{self, BlobHeader};
@@ -52,7 +53,11 @@ impl EmbeddedKms {
         aad: &[u8],
         plaintext: &Plaintext,
     ) -> Result<ExternalCiphertext, KmsError> {
-        self.core.encrypt_as_external_key(caller, key, aad, plaintext)
+        let context = context(aad);
+        let used = UsedKey { key, context: &context };
+        self.core.audited("Encrypt", caller, &used, |core| {
+            core.encrypt_as_external_key(caller, key, &context, plaintext)
+        })
     }
 
     /// Decrypts what [`Self::encrypt_as_external_key`] made.
@@ -63,9 +68,28 @@ impl EmbeddedKms {
         aad: &[u8],
         ciphertext: &ExternalCiphertext,
     ) -> Result<Plaintext, KmsError> {
-        self.core.decrypt_as_external_key(caller, key, aad, ciphertext)
+        let context = context(aad);
+        let used = UsedKey { key, context: &context };
+        self.core.audited("Decrypt", caller, &used, |core| {
+            core.decrypt_as_external_key(caller, key, &context, ciphertext)
+        })
     }
 }
+
+/// What is recorded of a use.
+struct UsedKey<'a> {
+    key: &'a KeyRef,
+    context: &'a EncryptionContext,
+}
+
+impl RequestFacts for UsedKey<'_> {
+    fn facts(&self) -> Facts<'_> {
+        Facts { key: Some(self.key), context: Some(self.context), ..Facts::default() }
+    }
+}
+
+impl AnswerFacts for ExternalCiphertext {}
+impl AnswerFacts for Plaintext {}
 
 fn context(aad: &[u8]) -> EncryptionContext {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, aad);
@@ -97,16 +121,15 @@ impl Core {
         &self,
         caller: &Caller,
         key: &KeyRef,
-        aad: &[u8],
+        context: &EncryptionContext,
         plaintext: &Plaintext,
     ) -> Result<ExternalCiphertext, KmsError> {
         if plaintext.is_empty() || plaintext.len() > MAX_LEN {
             return Err(KmsError::Validation(format!("A plaintext has 1 to {MAX_LEN} bytes.")));
         }
-        let context = context(aad);
-        let record = self.external_key(caller, key, Action::Encrypt, &context)?;
+        let record = self.external_key(caller, key, Action::Encrypt, context)?;
         let (sealed, material_id) =
-            self.seal(&record, caller, Action::Encrypt, &context, plaintext.expose())?;
+            self.seal(&record, caller, Action::Encrypt, context, plaintext.expose())?;
         let internal = || KmsError::Internal("a blob of this service has another form".into());
         let body = sealed.as_bytes().get(blob::HEADER_LEN..).ok_or_else(internal)?;
         let (random, rest) = body.split_first_chunk::<{ derived::RANDOM_LEN }>().ok_or_else(internal)?;
@@ -123,11 +146,10 @@ impl Core {
         &self,
         caller: &Caller,
         key: &KeyRef,
-        aad: &[u8],
+        context: &EncryptionContext,
         given: &ExternalCiphertext,
     ) -> Result<Plaintext, KmsError> {
-        let context = context(aad);
-        let record = self.external_key(caller, key, Action::Decrypt, &context)?;
+        let record = self.external_key(caller, key, Action::Decrypt, context)?;
         if given.metadata.len() != METADATA_LEN
             || given.iv.len() != IV_LEN
             || given.tag.len() != derived::TAG_LEN
@@ -143,7 +165,7 @@ impl Core {
             if !id.as_bytes().starts_with(wanted) {
                 continue;
             }
-            let aad = BlobHeader::new(kind, record.key_id, id).aad(&context);
+            let aad = BlobHeader::new(kind, record.key_id, id).aad(context);
             match self.open_material(&record, id)?.decrypt(&aad, &body) {
                 Err(crate::custody::CustodyError::Unauthentic) => {}
                 other => return Ok(other?),

@@ -3,6 +3,8 @@
 mod access;
 mod agreement;
 mod aliases;
+mod audit;
+mod audit_facts;
 mod authorizer;
 mod cache;
 mod crypto;
@@ -30,6 +32,7 @@ mod tags;
 
 use std::sync::Arc;
 
+pub use audit::Audit;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
@@ -37,6 +40,9 @@ pub use external::ExternalCiphertext;
 pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
+use audit_facts::OperationName;
+
+use crate::audit::{AuditKey, AuditStore};
 use crate::client::KeyService;
 use crate::custody::{CustodyRegistry, SoftwareCustody};
 use crate::error::KmsError;
@@ -69,6 +75,7 @@ struct Core {
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
     credentials: identities::CredentialCache,
+    auditor: Option<Arc<audit::Auditor>>,
     key_stores: key_store_connections::Connections,
 }
 
@@ -80,6 +87,7 @@ pub struct Builder {
     grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    audit: Option<(Arc<dyn AuditStore>, AuditKey)>,
     external: Sealer,
     providers: key_store_connections::Providers,
 }
@@ -119,13 +127,26 @@ impl Builder {
         self
     }
 
+    /// Records what happens in `log`, signed with `key`. A log that cannot be used does not keep anybody from their
+    /// keys, unless the keystore requires records: then each request is refused.
+    ///
+    /// # Errors
+    /// [`KmsError`] if the store cannot be read.
+    pub fn audit(mut self, log: Arc<dyn AuditStore>, key: AuditKey) -> Result<Self, KmsError> {
+        audit::open(&*log, &key, &*self.store, self.clock.now())?;
+        self.audit = Some((log, key));
+        Ok(self)
+    }
+
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm, external, providers } = self;
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, external, providers, audit } =
+            self;
         let providers = key_store_connections::complete(providers, external, &realm);
         let key_stores = key_store_connections::Connections::new(providers);
         let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
+        let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
         EmbeddedKms {
             core: Core {
                 store,
@@ -137,6 +158,7 @@ impl Builder {
                 policies,
                 cache,
                 credentials,
+                auditor,
                 key_stores,
             },
         }
@@ -154,6 +176,7 @@ impl EmbeddedKms {
             grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
+            audit: None,
             external: root.sealer(Purpose::ExternalMaterial)?,
             providers: key_store_connections::Providers::new(),
         })
@@ -193,7 +216,8 @@ macro_rules! delegate {
         impl KeyService for EmbeddedKms {
             $(
                 fn $method(&self, caller: &Caller, request: &$request) -> Result<$response, KmsError> {
-                    self.core.$method(caller, request)
+                    const NAME: OperationName = OperationName::of(stringify!($method));
+                    self.core.audited(NAME.as_str(), caller, request, |core| core.$method(caller, request))
                 }
             )+
         }

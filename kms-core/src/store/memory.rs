@@ -29,6 +29,7 @@ struct State {
     identities: IdentityState,
     key_stores: KeyStoreState,
     grants: BTreeMap<GrantId, GrantRecord>,
+    settings: BTreeMap<String, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -146,6 +147,10 @@ impl ReadTx for MemoryTx {
         Ok(self.state.borrow().grants.values().filter(|record| record.key_id == *key_id).count())
     }
 
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state.borrow().settings.get(name).cloned())
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         let state = self.state.borrow();
         let due = |record: &KeyRecord| record.next_due().filter(|due| *due <= now);
@@ -206,6 +211,11 @@ impl WriteTx for MemoryTx {
 
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
         self.state.borrow_mut().grants.remove(grant_id);
+        Ok(())
+    }
+
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.state.borrow_mut().settings.insert(name.to_owned(), value.to_vec());
         Ok(())
     }
 }

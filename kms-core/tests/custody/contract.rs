@@ -30,6 +30,7 @@ fn made(fixture: &Fixture, key_id: &KeyId) -> kms_core::custody::NewMaterial {
         via_service: None,
         operation: "CreateKey",
         key_arn: "arn:aws:kms:local-1:000000000000:key/a",
+        request_id: None,
     };
     fixture.custody.adopt(key_id, &external(), &user).expect("adopts")
 }

@@ -1,5 +1,6 @@
-//! `kmsfs kms`: serving the keystore to AWS clients, and who may call it.
+//! `kmsfs kms`: serving the keystore to AWS clients, who may call it, and what they did.
 
+mod audit;
 mod serve;
 mod user;
 mod xks_proxy;
@@ -9,7 +10,7 @@ use anyhow::Result;
 use super::keystore::KeystoreArgs;
 use super::output::Output;
 
-/// Serve the keystore to AWS clients, and manage who may call it
+/// Serve the keystore to AWS clients, manage who may call it, and see what they did
 #[derive(Debug, clap::Args)]
 pub(super) struct KmsArgs {
     #[command(flatten)]
@@ -23,6 +24,8 @@ enum KmsVerb {
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     User(user::UserVerb),
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
     XksProxy(xks_proxy::XksProxyArgs),
     CreateXksCredential(xks_proxy::CreateCredentialArgs),
 }
@@ -31,6 +34,7 @@ pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
     match &args.verb {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
+        KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
         KmsVerb::XksProxy(proxy) => xks_proxy::run(proxy, &args.keystore, output),
         KmsVerb::CreateXksCredential(create) => xks_proxy::create_credential(create, output),
     }

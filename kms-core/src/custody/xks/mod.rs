@@ -141,7 +141,7 @@ impl Link {
             aws_principal_arn: Some(user.principal),
             kms_key_arn: Some(user.key_arn),
             kms_operation: user.operation,
-            kms_request_id: request_id(),
+            kms_request_id: user.request_id.map_or_else(request_id, |id| id.uuid().to_string()),
             kms_via_service: user.via_service,
         }
     }
@@ -378,8 +378,13 @@ impl XksMaterial {
 }
 
 /// Somebody who uses a material without saying who they are: tests of a custody.
-const NOBODY: KeyUser<'static> =
-    KeyUser { principal: "AWS Internal", via_service: None, operation: "Internal", key_arn: "-" };
+const NOBODY: KeyUser<'static> = KeyUser {
+    principal: "AWS Internal",
+    via_service: None,
+    operation: "Internal",
+    key_arn: "-",
+    request_id: None,
+};
 
 impl OpenMaterial for XksMaterial {
     fn encrypt(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
