@@ -1,5 +1,7 @@
 //! Custom key stores: their states, their keys, and what is refused when. What they connect to is played by a test.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
