@@ -157,7 +157,7 @@ fn a_volume_under_an_external_key() {
         "key create-custom-key-store --custom-key-store-name outside --custom-key-store-type EXTERNAL_KEY_STORE \
          --xks-proxy-uri-endpoint https://localhost:{port} --xks-proxy-uri-path /kms/xks/v1 \
          --xks-proxy-connectivity PUBLIC_ENDPOINT --xks-proxy-authentication-credential file://credential.json \
-         --trust-anchor-certificate file://tls.crt"
+         --trust-anchor-certificate file://tls.crt --xks-proxy-timeout-millis 10000"
     );
     let store = scene.text(&create, "/CustomKeyStoreId");
     scene.run(&format!("key connect-custom-key-store --custom-key-store-id {store}")).ok();

@@ -1,14 +1,14 @@
 //! What becomes of a proxy that is slow, confused or malicious.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kms_core::KmsError;
 use kms_core::custody::{CustodyError, KeyCustody, KeyStoreProvider, KeyUser, OpenMaterial};
-use kms_core::model::{CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig};
+use kms_core::model::{ConnectionErrorCode, CustomKeyStoreId, KeyId, KeySpec, KeyStoreConfig, ProxyConfig};
 use serde_json::{Value, json};
 
-use super::faulty::{Answer, Faulty};
+use super::faulty::{Answer, Faulty, SLOW};
 use super::{connect, provider};
 
 const USER: KeyUser<'static> = KeyUser {
@@ -43,7 +43,7 @@ fn every_fault_ends_in_a_documented_error_and_passes() {
     let (unavailable, timeout) = ("KeyUnavailableException", "DependencyTimeoutException");
     let invalid = "KMSInvalidStateException";
     let faults: &[(&str, Fault, &str)] = &[
-        ("slow", |_, answer| Answer { delay: Duration::from_millis(600), ..answer }, timeout),
+        ("slow", |_, answer| Answer { delay: SLOW, ..answer }, timeout),
         ("no JSON", |_, answer| Answer { body: b"<html>".to_vec(), ..answer }, unavailable),
         ("no type", |_, answer| Answer { content_type: "text/html", ..answer }, unavailable),
         ("huge", |_, answer| Answer { body: vec![b' '; 10 << 20], ..answer }, unavailable),
@@ -78,11 +78,22 @@ fn every_fault_ends_in_a_documented_error_and_passes() {
             let error = KmsError::from(outcome.expect_err(name));
             assert_eq!(error.code(), *expected, "{name}: {error}");
             assert!(!error.to_string().contains("words of the proxy"), "{name}: {error}");
-            assert!(started.elapsed() < Duration::from_millis(450), "{name}");
+            assert!(started.elapsed() < SLOW, "{name}");
         }
         proxy.behave();
         assert_eq!(key.decrypt_for(&USER, b"aad", &body).expect(name).expose(), b"text");
     }
+}
+
+#[test]
+fn without_another_budget_an_answer_has_a_quarter_of_a_second() {
+    let proxy = Faulty::start();
+    proxy.set(|_, answer| Answer { delay: SLOW, ..answer });
+    let config = ProxyConfig { budget_millis: None, ..proxy.config() };
+    let started = Instant::now();
+    let failure = connect(&config).err().expect("is slow");
+    assert_eq!(failure.code, ConnectionErrorCode::XksProxyTimedOut);
+    assert!((250..1500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -148,10 +159,7 @@ fn only_an_external_key_that_fits_becomes_a_key() {
         (|_, _| Answer::refusal(404, "KeyNotFoundException"), "XksKeyNotFoundException"),
         (|_, _| Answer::refusal(403, "AccessDeniedException"), "KMSInvalidStateException"),
         (|_, _| Answer::refusal(429, "ThrottlingException"), "CustomKeyStoreInvalidStateException"),
-        (
-            |_, answer| Answer { delay: Duration::from_millis(600), ..answer },
-            "CustomKeyStoreInvalidStateException",
-        ),
+        (|_, answer| Answer { delay: SLOW, ..answer }, "CustomKeyStoreInvalidStateException"),
     ];
     for (fault, expected) in faults {
         proxy.set(*fault);
@@ -202,7 +210,7 @@ fn a_store_is_created_only_behind_a_proxy_that_works() {
             "XKS_PROXY_INVALID_CONFIGURATION",
         ),
         (
-            |_, answer| Answer { delay: Duration::from_millis(600), ..answer },
+            |_, answer| Answer { delay: SLOW, ..answer },
             "XksProxyUriUnreachableException",
             "XKS_PROXY_TIMED_OUT",
         ),

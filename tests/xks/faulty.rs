@@ -16,6 +16,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+/// What stores behind it give it: more than it needs on a busy machine, less than [`SLOW`].
+const BUDGET_MILLIS: u32 = 1500;
+/// How long a slow answer takes.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -84,7 +89,8 @@ impl Faulty {
             access_key_id: "A".repeat(20),
             raw_secret_access_key: SecretText::new("s".repeat(43)),
         };
-        super::config(self.port, &self.certificate, credential)
+        let config = super::config(self.port, &self.certificate, credential);
+        ProxyConfig { budget_millis: Some(BUDGET_MILLIS), ..config }
     }
 
     /// Changes answers from now on.

@@ -20,6 +20,9 @@ use kms_core::seal::{Purpose, RootKey};
 
 use program::Proxy;
 
+/// Much more than a proxy should take, for a machine that is busy with other tests.
+const PATIENCE_MILLIS: u32 = 10_000;
+
 /// What a store behind a proxy on this machine is configured with.
 fn config(port: u16, certificate: &str, credential: ProxyCredential) -> ProxyConfig {
     ProxyConfig {
@@ -28,6 +31,7 @@ fn config(port: u16, certificate: &str, credential: ProxyCredential) -> ProxyCon
         uri_path: "/kms/xks/v1".into(),
         credential,
         trust_anchor_certificate: Some(certificate.to_owned()),
+        budget_millis: Some(PATIENCE_MILLIS),
     }
 }
 

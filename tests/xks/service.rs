@@ -25,6 +25,7 @@ fn create_store(kms: &EmbeddedKms, config: ProxyConfig) -> Result<CustomKeyStore
             uri_path: Some(config.uri_path),
             authentication_credential: Some(config.credential),
             connectivity: Some(config.connectivity),
+            budget_millis: config.budget_millis,
             ..Default::default()
         },
         ..Default::default()

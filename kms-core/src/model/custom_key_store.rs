@@ -202,6 +202,9 @@ pub struct ProxyConfig {
     pub credential: ProxyCredential,
     /// The certificates, as PEM, that the proxy's certificate has to lead to; those of the system if absent.
     pub trust_anchor_certificate: Option<String>,
+    /// How long an answer may take, in milliseconds; as in AWS if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_millis: Option<u32>,
 }
 
 impl ProxyConfig {

@@ -70,6 +70,7 @@ pub(super) fn new_proxy(request: &CreateCustomKeyStoreRequest) -> Result<ProxyCo
             .clone()
             .ok_or_else(|| missing("XksProxyAuthenticationCredential", TYPE))?,
         trust_anchor_certificate: request.trust_anchor_certificate.clone(),
+        budget_millis: members.budget_millis,
     })
 }
 
@@ -136,6 +137,9 @@ fn updated_proxy(old: &ProxyConfig, request: &UpdateCustomKeyStoreRequest) -> Re
     }
     if let Some(path) = &members.uri_path {
         proxy.uri_path.clone_from(path);
+    }
+    if members.budget_millis.is_some() {
+        proxy.budget_millis = members.budget_millis;
     }
     if let Some(credential) = &members.authentication_credential {
         proxy.credential.clone_from(credential);

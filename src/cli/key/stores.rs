@@ -109,6 +109,9 @@ struct ProxyArgs {
     /// The credential that requests are signed with, as file://FILE with JSON: AccessKeyId, RawSecretAccessKey
     #[arg(long)]
     xks_proxy_authentication_credential: Option<String>,
+    /// How long the proxy may take to answer, in milliseconds: 50 to 10000 [default: 250, as in AWS]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(50..=10_000))]
+    xks_proxy_timeout_millis: Option<u32>,
 }
 
 impl ProxyArgs {
@@ -119,6 +122,7 @@ impl ProxyArgs {
             uri_path: self.xks_proxy_uri_path.clone(),
             authentication_credential: credential,
             connectivity: parse_some(operation, self.xks_proxy_connectivity.as_ref())?,
+            budget_millis: self.xks_proxy_timeout_millis,
             ..XksProxyMembers::default()
         })
     }

@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 
 use crate::model::ProxyConfig;
 
-/// How long a proxy may take to answer, in all.
-const BUDGET: Duration = Duration::from_millis(250);
+/// How long a proxy may take to answer, in all, as in AWS. A store may be given another budget, within the range.
+const BUDGET_MILLIS: u32 = 250;
+const BUDGET_RANGE: std::ops::RangeInclusive<u32> = 50..=10_000;
 /// The longest answer. The largest that the API has is a third of this.
 const MAX_ANSWER_LEN: u64 = 32 * 1024;
 /// The service of the signatures.
@@ -95,6 +96,7 @@ pub(super) enum ProxyError {
 pub(super) struct ProxyClient {
     agent: Agent,
     config: ProxyConfig,
+    budget: Duration,
     host: String,
     region: String,
 }
@@ -102,6 +104,11 @@ pub(super) struct ProxyClient {
 impl ProxyClient {
     pub(super) fn new(config: &ProxyConfig, region: &str) -> Result<Self, ProxyError> {
         let host = host_of(&config.uri_endpoint)?;
+        let budget = config.budget_millis.unwrap_or(BUDGET_MILLIS);
+        if !BUDGET_RANGE.contains(&budget) {
+            return Err(ProxyError::Configuration("the time for an answer is not 50 to 10,000 milliseconds"));
+        }
+        let budget = Duration::from_millis(budget.into());
         let roots = match &config.trust_anchor_certificate {
             Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
             None => RootCerts::PlatformVerifier,
@@ -115,10 +122,10 @@ impl ProxyClient {
             // The address of the store is where its requests go, whatever the environment says.
             .proxy(None)
             .tls_config(tls)
-            .timeout_global(Some(BUDGET))
+            .timeout_global(Some(budget))
             .build()
             .new_agent();
-        Ok(Self { agent, config: config.clone(), host, region: region.to_owned() })
+        Ok(Self { agent, config: config.clone(), budget, host, region: region.to_owned() })
     }
 
     /// Posts a request to `path` below the address of the API.
@@ -127,7 +134,7 @@ impl ProxyClient {
         path: &str,
         body: &Zeroizing<Vec<u8>>,
     ) -> Result<T, ProxyError> {
-        let deadline = Instant::now() + BUDGET;
+        let deadline = Instant::now() + self.budget;
         let outcome = match self.post_once(path, body, deadline) {
             // A connection that was kept may have ended; whatever was asked may be asked again.
             Err(ProxyError::Unreachable(_)) => self.post_once(path, body, deadline),

@@ -21,6 +21,8 @@ pub struct XksProxyMembers {
     pub authentication_credential: Option<ProxyCredential>,
     /// How the proxy is reached.
     pub connectivity: Option<XksProxyConnectivity>,
+    /// How long an answer may take, in milliseconds: 50 to 10,000, 250 as in AWS if absent. For callers in this process.
+    pub budget_millis: Option<u32>,
 }
 
 /// Creates a custom key store, which is not connected at first.

@@ -39,6 +39,7 @@ fn proxy() -> KeyStoreConfig {
             raw_secret_access_key: SecretText::new("s".repeat(43)),
         },
         trust_anchor_certificate: Some("\n".repeat(5000)),
+        budget_millis: Some(250),
     })
 }
 

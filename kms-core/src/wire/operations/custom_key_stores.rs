@@ -129,6 +129,7 @@ fn proxy(input: &Input<'_>) -> Result<XksProxyMembers, KmsError> {
         vpc_endpoint_service_owner: input.get("XksProxyVpcEndpointServiceOwner")?,
         authentication_credential: input.get("XksProxyAuthenticationCredential")?,
         connectivity: input.get("XksProxyConnectivity")?,
+        budget_millis: None,
     })
 }
 
