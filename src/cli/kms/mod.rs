@@ -3,6 +3,7 @@
 mod audit;
 mod serve;
 mod user;
+mod xks_proxy;
 
 use anyhow::Result;
 
@@ -25,6 +26,8 @@ enum KmsVerb {
     User(user::UserVerb),
     #[command(subcommand)]
     Audit(audit::AuditVerb),
+    XksProxy(xks_proxy::XksProxyArgs),
+    CreateXksCredential(xks_proxy::CreateCredentialArgs),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
@@ -32,5 +35,7 @@ pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
         KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
+        KmsVerb::XksProxy(proxy) => xks_proxy::run(proxy, &args.keystore, output),
+        KmsVerb::CreateXksCredential(create) => xks_proxy::create_credential(create, output),
     }
 }
