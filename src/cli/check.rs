@@ -122,7 +122,7 @@ pub(super) fn describe(report: &Report) -> String {
             let path = found.path.as_ref().unwrap_or(&found.backing_path).display();
             let bytes = found.bytes.map(|[start, end]| format!(", bytes {start}..{end}")).unwrap_or_default();
             let remedy = found.remedy.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
-            format!("{} ({}): {path}{bytes}: {}{remedy}", found.kind, found.cause, found.detail)
+            format!("{}: {path}{bytes}: {} ({}){remedy}", found.kind, found.detail, found.cause)
         })
         .collect();
     lines.push(format!(
