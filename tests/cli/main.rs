@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod helper;
 mod keys;
 mod kills;
+mod memory;
 mod mounts;
 mod program;
 mod volumes;
