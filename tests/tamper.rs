@@ -19,7 +19,7 @@ use kmsfs::store::simulated::{SimulatedOptions, SimulatedStore};
 use kmsfs::store::{BackingStore, FileAccess, NodeKind, NodeRef, XattrMode};
 use kmsfs::volume::{self, InitOptions, OpenMode, OpenOptions, OpenVolume};
 
-const USER: fs::Caller = fs::Caller { uid: 0, gid: 0 };
+const USER: fs::Caller = fs::Caller { uid: 0, gid: 0, pid: 0 };
 const MODE: NewMode = NewMode { mode: 0o644, umask: 0 };
 
 fn kms_caller() -> Caller {
@@ -55,7 +55,7 @@ fn fill(volume: &MountedVolume) {
     let root = NodeId::ROOT;
     file(root, "empty", &[]);
     let tagged = file(root, "short", &[(0, 10)]);
-    volume.set_xattr(tagged, OsStr::new("user.tag"), b"value", XattrMode::Any).unwrap();
+    volume.set_xattr(USER, tagged, OsStr::new("user.tag"), b"value", XattrMode::Any).unwrap();
     file(root, "two blocks, written twice", &[(0, 5000), (4000, 200)]);
     file(root, "sparse into the second group", &[(0, 4096), (17 * 4096, 100)]);
     file(root, &"long ".repeat(45), &[(0, 20)]);

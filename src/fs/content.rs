@@ -32,7 +32,7 @@ impl MountedVolume {
     fn cut_to_nothing(&self, caller: Caller, inode: &Arc<Inode>, file: &Arc<EncryptedFile>) -> FsResult<()> {
         file.truncate(0)?;
         if !caller.keeps_privileges() {
-            self.kill_privileges(inode)?;
+            self.kill_privileges(inode, caller)?;
         }
         self.touch(inode);
         Ok(())
@@ -53,7 +53,9 @@ impl MountedVolume {
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let inode = self.table.get(id)?;
         self.note_read(&inode);
-        self.with_content(&inode, |file| Ok(file.read(offset, buf)?))
+        let len = self.with_content(&inode, |file| Ok(file.read(offset, buf)?))?;
+        self.note_access(&inode);
+        Ok(len)
     }
 
     /// Writes all of `data`. Appending needs no mode of its own: this mount is the only writer, so the kernel
@@ -64,8 +66,8 @@ impl MountedVolume {
     pub fn write(&self, id: NodeId, offset: u64, data: &[u8], mode: WriteMode) -> FsResult<()> {
         let inode = self.table.get(id)?;
         self.with_content(&inode, |file| Ok(file.write(offset, data)?))?;
-        if mode.kill_privileges {
-            self.kill_privileges(&inode)?;
+        if let Some(caller) = mode.kill_privileges {
+            self.kill_privileges(&inode, caller)?;
         }
         self.touch(&inode);
         Ok(())
@@ -93,7 +95,14 @@ impl MountedVolume {
     ///
     /// # Errors
     /// [`FsError::Invalid`] for an empty range or one beyond what an offset can say, and what the content says.
-    pub fn allocate(&self, id: NodeId, offset: u64, len: u64, mode: AllocateMode) -> FsResult<()> {
+    pub fn allocate(
+        &self,
+        caller: Caller,
+        id: NodeId,
+        offset: u64,
+        len: u64,
+        mode: AllocateMode,
+    ) -> FsResult<()> {
         if len == 0 {
             return Err(FsError::Invalid("an empty range"));
         }
@@ -108,6 +117,9 @@ impl MountedVolume {
             }
             Ok(())
         })?;
+        if !caller.keeps_privileges() {
+            self.kill_privileges(&inode, caller)?;
+        }
         self.touch(&inode);
         Ok(())
     }

@@ -125,14 +125,23 @@ impl MountedVolume {
         let closed = self.context.closed_files();
         let stat = node.stat()?;
         let kind = stat.kind;
-        let done = self.give_to(dir, &node, &stat, caller).and_then(|changed| {
-            let stat = if changed { node.stat()? } else { stat };
-            self.entry_from(node, (stat, closed), names.domain(), dir.id)
-        });
+        let done = self
+            .give_to(dir, &node, &stat, caller)
+            .and_then(|changed| {
+                let stat = if changed { node.stat()? } else { stat };
+                self.entry_from(node, (stat, closed), names.domain(), dir.id)
+            })
+            .and_then(|made| match self.changed_entries(dir) {
+                Ok(()) => Ok(made),
+                Err(error) => {
+                    self.forget(made.attr.id, 1);
+                    Err(error)
+                }
+            });
         if done.is_err() {
             self.undo_entry(dir, entry, kind);
+            dir.changed();
         }
-        dir.changed();
         done
     }
 

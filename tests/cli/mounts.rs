@@ -139,3 +139,22 @@ fn status_shows_mounts_and_locks() {
     assert!(text.contains("process") && text.contains("log "), "{text}");
     place.umount().ok();
 }
+
+#[test]
+fn workers_are_bound_by_quotas() {
+    const CAP_SYS_RESOURCE: u64 = 24;
+    let place = Place::with_mount();
+    std::fs::write(place.path("mount/file"), b"x").unwrap();
+    let mut workers = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", place.server())).unwrap() {
+        let task = task.unwrap().path();
+        if std::fs::read_to_string(task.join("comm")).unwrap().starts_with("fuser-") {
+            let status = std::fs::read_to_string(task.join("status")).unwrap();
+            let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+            assert_eq!(u64::from_str_radix(effective, 16).unwrap() >> CAP_SYS_RESOURCE & 1, 0);
+            workers += 1;
+        }
+    }
+    assert!(workers >= 2);
+    place.umount().ok();
+}

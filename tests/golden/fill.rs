@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::read::{describe, file_line, hex};
 use super::{KEY_FILE, KEYSTORE, VOLUMES, caller, mounted, open};
 
-const USER: Caller = Caller { uid: 0, gid: 0 };
+const USER: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 const FILE_MODE: NewMode = NewMode { mode: 0o640, umask: 0 };
 const DIR_MODE: NewMode = NewMode { mode: 0o750, umask: 0 };
 
@@ -63,7 +63,7 @@ impl Filling<'_> {
     }
 
     fn tag(&mut self, id: NodeId, path: &str, name: &str, value: &[u8]) {
-        self.volume.set_xattr(id, OsStr::new(name), value, XattrMode::Any).unwrap();
+        self.volume.set_xattr(USER, id, OsStr::new(name), value, XattrMode::Any).unwrap();
         self.list[path][format!("xattr {name}")] = json!(hex(value));
     }
 

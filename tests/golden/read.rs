@@ -7,7 +7,7 @@ use kmsfs::store::NodeKind;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-const ROOT: Caller = Caller { uid: 0, gid: 0 };
+const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 
 pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
