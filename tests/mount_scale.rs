@@ -23,7 +23,7 @@ fn assert_alike(what: &str, small: f64, large: f64) {
     assert!(large <= small * FACTOR + 0.2, "{what}: {small:.2} backing calls at first, {large:.2} at scale");
 }
 
-/// Steps on 500 files of the directory, with the operations counted for each.
+/// Steps on 500 files of the directory.
 const STEPS: [(&str, &str); 6] = [
     ("create", "for i in range(500): open('new%d' % i, 'wb').write(b'x' * 4096)"),
     ("stat", "for i in range(500): os.stat('new%d' % i)"),
@@ -32,6 +32,8 @@ const STEPS: [(&str, &str); 6] = [
     ("rename", "for i in range(500): os.rename('new%d' % i, 'moved%d' % i)"),
     ("unlink", "for i in range(500): os.unlink('moved%d' % i)"),
 ];
+/// How often all steps are done. A checkpoint that falls into one adds calls to it; the least is what counts.
+const ROUNDS: usize = 3;
 
 #[test]
 fn a_directory_of_100_000_files_costs_what_one_of_1_000_does() {
@@ -43,7 +45,13 @@ fn a_directory_of_100_000_files_costs_what_one_of_1_000_does() {
         ));
         world.remount();
         let run = |step: &str| cost(&world, 500, &format!("import os\nos.chdir('{dir}')\n{step}"));
-        costs.push(STEPS.map(|(_, step)| run(step)));
+        let mut least = [f64::INFINITY; STEPS.len()];
+        for _ in 0..ROUNDS {
+            for (least, (_, step)) in least.iter_mut().zip(STEPS) {
+                *least = least.min(run(step));
+            }
+        }
+        costs.push(least);
         let list = format!(
             "import os\nn = 0\nfor e in os.scandir('{dir}'): n += 1\nassert n == {count}, n\n\
              assert len(set(os.listdir('{dir}'))) == {count}"

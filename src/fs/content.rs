@@ -1,51 +1,8 @@
 //! The content of regular files.
 
-use std::sync::Arc;
-
-use super::inode::Inode;
-use super::{
-    AllocateMode, Caller, FsError, FsResult, MountedVolume, NodeId, OpenMode, SeekTarget, WriteMode,
-};
-use crate::file::EncryptedFile;
+use super::{AllocateMode, Caller, FsError, FsResult, MountedVolume, NodeId, SeekTarget, WriteMode};
 
 impl MountedVolume {
-    /// Opens a regular file. Each success needs one [`Self::release`].
-    ///
-    /// # Errors
-    /// What the header, the keys and the backing file say.
-    pub fn open(&self, caller: Caller, id: NodeId, mode: OpenMode) -> FsResult<()> {
-        let inode = self.table.get(id)?;
-        let file = inode.join(&self.context)?;
-        if !mode.truncate {
-            return Ok(());
-        }
-        let cut = self.cut_to_nothing(caller, &inode, &file);
-        drop(file);
-        if cut.is_err()
-            && let Err(error) = inode.leave()
-        {
-            tracing::warn!(inode = id.0, %error, "a file could not be closed after a failed open");
-        }
-        cut
-    }
-
-    fn cut_to_nothing(&self, caller: Caller, inode: &Arc<Inode>, file: &Arc<EncryptedFile>) -> FsResult<()> {
-        file.truncate(0)?;
-        if !caller.keeps_privileges() {
-            self.kill_privileges(inode, caller)?;
-        }
-        self.touch(inode);
-        Ok(())
-    }
-
-    /// Closes one handle of a file. The last one writes the seal; nothing waits for the device.
-    ///
-    /// # Errors
-    /// What the flush says. The handle is closed all the same.
-    pub fn release(&self, id: NodeId) -> FsResult<()> {
-        self.table.get(id)?.leave()
-    }
-
     /// Reads into `buf` and returns the number of bytes; fewer than asked for only at the end of the file.
     ///
     /// # Errors

@@ -31,7 +31,6 @@ pub use error::{FsError, FsResult};
 pub use listing::ListingHandle;
 pub use protect::Replaced;
 pub use types::{
-    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget,
-    WriteMode,
+    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, SeekTarget, WriteMode,
 };
 pub use volume::{MountKeys, MountedVolume, VolumeParts};

@@ -48,10 +48,8 @@ impl World {
     }
 
     fn file(&self, parent: NodeId, text: &str, data: &[u8]) -> NodeId {
-        let open = OpenMode { exclusive: true, ..OpenMode::default() };
-        let id = self.fs.create(ROOT, parent, name(text), MODE, open).unwrap().attr.id;
+        let id = self.fs.create(ROOT, parent, name(text), MODE).unwrap().attr.id;
         self.fs.write(id, 0, data, WriteMode::default()).unwrap();
-        self.fs.release(id).unwrap();
         id
     }
 
@@ -231,7 +229,6 @@ fn an_attribute_moved_to_another_name_or_file_does_not_open() {
 fn fencing_closes_the_files_of_a_domain_whose_key_is_gone() {
     let world = World::new();
     let id = world.file(NodeId::ROOT, "f", b"secret");
-    world.fs.open(ROOT, id, OpenMode::default()).unwrap();
     assert_eq!(world.read(id).unwrap(), b"secret");
     assert!(world.fs.fence_unusable().is_empty());
     world.service.disable(&world.key);

@@ -133,15 +133,6 @@ pub struct NewMode {
     pub umask: u32,
 }
 
-/// How a file is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OpenMode {
-    /// Cut it to nothing.
-    pub truncate: bool,
-    /// With `create`: fail if the name is there.
-    pub exclusive: bool,
-}
-
 /// What a write carries beside its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteMode {

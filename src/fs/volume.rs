@@ -177,14 +177,10 @@ impl MountedVolume {
         done
     }
 
-    /// Ends the use of a content that [`Self::create`] began, as [`Self::release`] does, but it stays open for the next
-    /// request like that of any other file.
-    ///
-    /// # Errors
-    /// [`super::FsError::UnknownInode`].
-    pub fn hand_back(&self, id: NodeId) -> FsResult<()> {
-        self.held.hold(&self.table.get(id)?);
-        Ok(())
+    /// Takes over the content of `inode`, which was just made, and keeps it open for the next request.
+    pub(super) fn hold_new(&self, inode: &Arc<Inode>, content: Arc<EncryptedFile>) {
+        inode.adopt(content);
+        self.held.hold(inode);
     }
 
     /// Whether each change of a directory is made durable before the request is answered.

@@ -28,8 +28,6 @@ use crate::fs::{AttrChange, Entry, FsError, FsResult, ListingHandle, MountedVolu
 
 /// Inodes get new numbers when they are new, so one generation does.
 const GENERATION: Generation = Generation(0);
-/// Files have no state per handle.
-const FILE_HANDLE: FileHandle = FileHandle(0);
 /// `_IOR('X', 125, __u32)`.
 const FS_IOC_SHUTDOWN: u32 = 0x8004_587d;
 
@@ -323,21 +321,6 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    /// Of no use: once `open` was answered as it is, the kernel does not send this for created files either. No content
-    /// may wait for it to be sealed.
-    fn release(
-        &self,
-        _request: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        reply.ok();
-    }
-
     fn fsync(&self, _request: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         Self::reply_empty(self.run("fsync", |volume| volume.sync(node_id(ino), datasync)), reply);
     }
@@ -468,31 +451,19 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
+    /// Told that files are not created and opened in one, the kernel makes them with MKNOD and opens them without
+    /// a request: so none is needed when they are closed, either.
     fn create(
         &self,
-        request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        flags: i32,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
         reply: ReplyCreate,
     ) {
-        let open = convert::open_mode(OpenFlags(flags));
-        let done = self.run("create", |volume| {
-            let made =
-                volume.create(caller(request), node_id(parent), name, NewMode { mode, umask }, open)?;
-            // The kernel does not say when it closes it: see `release`.
-            volume.hand_back(made.attr.id)?;
-            Ok(made)
-        });
-        match done {
-            Ok(entry) => {
-                let attr = convert::file_attr(&entry.attr);
-                reply.created(&TTL, &attr, GENERATION, FILE_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
-            }
-            Err(errno) => reply.error(errno),
-        }
+        reply.error(Errno::ENOSYS);
     }
 
     fn ioctl(

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow};
-use rustix::fs::{FallocateFlags, FileType as ModeType, OFlags, XattrFlags};
+use fuser::{FileAttr, FileType, INodeNo, RenameFlags, Request, TimeOrNow};
+use rustix::fs::{FallocateFlags, FileType as ModeType, XattrFlags};
 
-use crate::fs::{AllocateMode, Attr, Caller, FsError, FsResult, NodeId, OpenMode, SeekTarget};
+use crate::fs::{AllocateMode, Attr, Caller, FsError, FsResult, NodeId, SeekTarget};
 use crate::store::{NodeKind, RenameMode, TimeChange, XattrMode};
 
 /// How long the kernel may keep names and attributes. This mount is the only writer, so they change through the
@@ -121,11 +121,6 @@ pub(super) fn time_change(time: TimeOrNow) -> TimeChange {
         TimeOrNow::SpecificTime(time) => TimeChange::At(mended(time)),
         TimeOrNow::Now => TimeChange::Now,
     }
-}
-
-pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
-    let flags = OFlags::from_bits_retain(flags.0.cast_unsigned());
-    OpenMode { truncate: flags.contains(OFlags::TRUNC), exclusive: flags.contains(OFlags::EXCL) }
 }
 
 pub(super) fn rename_mode(flags: RenameFlags) -> FsResult<RenameMode> {
