@@ -259,7 +259,7 @@ fn domains_are_a_border_for_renames_and_links() {
     let inside = world.file(dir, "g", b"y");
     let (from, to) = ((NodeId::ROOT, name("f")), (dir, name("g")));
     for mode in [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange] {
-        assert!(matches!(world.fs.rename(from, to, mode), Err(FsError::CrossDomain)));
+        assert!(matches!(world.fs.rename(ROOT, from, to, mode), Err(FsError::CrossDomain)));
     }
     assert!(matches!(world.fs.link(outside, dir, name("h")), Err(FsError::CrossDomain)));
     assert!(matches!(world.fs.link(inside, NodeId::ROOT, name("h")), Err(FsError::CrossDomain)));
