@@ -11,7 +11,7 @@ use super::offline::OfflineVolume;
 use super::output::Output;
 use super::progress::Bar;
 use super::volume::backing_of;
-use crate::maintenance::{self, CheckOptions, CheckReport, Finding};
+use crate::maintenance::{self, CheckOptions, CheckReport, Finding, Remedy};
 use crate::volume::OpenMode;
 
 /// Read everything, and report what is not as it was written
@@ -22,20 +22,23 @@ pub(super) struct CheckArgs {
     /// Check headers, names and attributes, but do not decrypt contents
     #[arg(long)]
     quick: bool,
+    /// Restore what can be restored, and put aside what no reader can use; nothing is deleted
+    #[arg(long)]
+    repair: bool,
     #[command(flatten)]
     keystore: KeystoreArgs,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Report {
-    sound: bool,
+pub(super) struct Report {
+    pub(super) sound: bool,
     directories: u64,
     files: u64,
     symlinks: u64,
     special: u64,
     bytes: u64,
-    finding_count: u64,
+    pub(super) finding_count: u64,
     findings: Vec<Found>,
 }
 
@@ -43,22 +46,33 @@ struct Report {
 #[serde(rename_all = "PascalCase")]
 struct Found {
     kind: &'static str,
+    cause: &'static str,
     harmless: bool,
     path: Option<PathBuf>,
     backing_path: PathBuf,
     bytes: Option<[u64; 2]>,
     detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
 }
 
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<()> {
     let backing = backing_of(&args.backing)?;
-    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::ReadOnly)?;
+    let mode = if args.repair { OpenMode::Exclusive } else { OpenMode::ReadOnly };
+    let volume = OfflineVolume::open(&backing, &args.keystore, mode)?;
     let bar = Bar::new("checking", None);
     let options = CheckOptions { contents: !args.quick };
     let outcome = maintenance::check(volume.get(), options, &|progress| bar.show(progress));
     drop(bar);
+    let remedies = match (&outcome, args.repair) {
+        (Ok(report), true) => Some(maintenance::repair(volume.get(), &report.findings)?),
+        _ => None,
+    };
     volume.close()?;
-    let report = report(outcome?);
+    let mut report = report(outcome?);
+    for (found, remedy) in report.findings.iter_mut().zip(remedies.into_iter().flatten()) {
+        found.remedy = Some(word(remedy));
+    }
     output.show(&report, describe)?;
     if report.sound {
         return Ok(());
@@ -66,7 +80,15 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<()> {
     Err(CliError::CheckFailed { backing, count: report.finding_count }.into())
 }
 
-fn report(report: CheckReport) -> Report {
+fn word(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::Restored => "restored",
+        Remedy::Quarantined => "quarantined",
+        Remedy::Kept => "kept",
+    }
+}
+
+pub(super) fn report(report: CheckReport) -> Report {
     Report {
         sound: report.is_sound(),
         directories: report.directories,
@@ -82,22 +104,25 @@ fn report(report: CheckReport) -> Report {
 fn found(finding: Finding) -> Found {
     Found {
         kind: finding.kind.as_str(),
+        cause: finding.kind.cause().as_str(),
         harmless: finding.kind.is_harmless(),
         path: finding.plain_path,
         backing_path: finding.backing_path,
         bytes: finding.bytes.map(|range| [range.start, range.end]),
         detail: finding.detail,
+        remedy: None,
     }
 }
 
-fn describe(report: &Report) -> String {
+pub(super) fn describe(report: &Report) -> String {
     let mut lines: Vec<String> = report
         .findings
         .iter()
         .map(|found| {
             let path = found.path.as_ref().unwrap_or(&found.backing_path).display();
             let bytes = found.bytes.map(|[start, end]| format!(", bytes {start}..{end}")).unwrap_or_default();
-            format!("{}: {path}{bytes}: {}", found.kind, found.detail)
+            let remedy = found.remedy.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+            format!("{} ({}): {path}{bytes}: {}{remedy}", found.kind, found.cause, found.detail)
         })
         .collect();
     lines.push(format!(

@@ -8,6 +8,7 @@ mod daemon;
 mod erase;
 mod error;
 mod exit;
+mod export;
 mod helper;
 mod info;
 mod init;
@@ -61,6 +62,7 @@ enum Verb {
     Info(info::InfoArgs),
     Status(status::StatusArgs),
     Check(check::CheckArgs),
+    Export(export::ExportArgs),
     Rewrap(rewrap::RewrapArgs),
     Erase(erase::EraseArgs),
     Key(key::KeyArgs),
@@ -117,6 +119,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Verb::Info(args) => info::run(args, output),
         Verb::Status(args) => status::run(args, output),
         Verb::Check(args) => check::run(args, output),
+        Verb::Export(args) => export::run(args, output),
         Verb::Rewrap(args) => rewrap::run(args, output),
         Verb::Erase(args) => erase::run(args, output),
         Verb::Keystore(args) => keystore_verb::run(args, output),

@@ -164,7 +164,13 @@ impl EncryptedFile {
             let access = if ctx.journal.is_some() { FileAccess::ReadWrite } else { FileAccess::Read };
             let file = node.open_file(access)?;
             let opened = super::open::read_state(ctx, &file, domain)?;
-            Ok(Self::assemble(ctx, (node, file), ino, domain, opened))
+            if matches!(opened.state.header, HeaderState::Nascent) && ctx.journal.is_some() {
+                super::open::drop_stale_attributes(&*node, &file)?;
+            }
+            let file = Self::assemble(ctx, (node, file), ino, domain, opened);
+            // Attributes may have been changed before it was opened, and nobody has flushed them since.
+            file.mark_attributes_changed();
+            Ok(file)
         })
     }
 

@@ -1,5 +1,7 @@
 //! Opening: telling a crash from tampering (`docs/format.md`, "Seal").
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use super::encrypted_file::{HeaderState, State};
@@ -10,11 +12,12 @@ use crate::format::geometry::{
     HEAD_BLOCKS, PlainSize, backing_size, block_count, data_offset, entry_offset, plain_size, stretch_end,
 };
 use crate::format::{
-    BlockAad, BlockIndex, DomainId, Entry, FileId, FormatError, Header, IDENTITY_LEN, PAGE, PAGE_U64,
-    SEAL_LEN, SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
+    BlockAad, BlockIndex, DomainId, ENTRY_LEN, Entry, FileId, FormatError, Header, IDENTITY_LEN, KeySlot,
+    PAGE, PAGE_U64, SEAL_LEN, SEAL_OFFSETS, SEALED_XATTR_PREFIXES, SLOT_LEN, SLOT_OFFSETS, Seal, SealBody,
+    SealFrame, SessionNumber,
 };
 use crate::journal::clear_entries_from;
-use crate::store::FileRef;
+use crate::store::{BackingNode, FileRef, StoreErrorKind};
 
 const SECTOR: usize = 512;
 /// What is read of a file at once when it is opened, if it is not longer: header and content in one turn of the
@@ -45,7 +48,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
     let mut page = [0; PAGE];
     file.read_at(&mut page, 0)?;
     let crashed = ctx.history.crashed_between(SessionNumber(0), ctx.session);
-    if crashed && is_torn_creation(&page) {
+    if crashed && is_torn_creation(&page) && !outlived_a_session(ctx, &page) {
         tracing::warn!("a file that was being created when the volume crashed is empty now");
         if ctx.journal.is_some() {
             // Durable at once, so that a second crash cannot mix this header with the next one.
@@ -69,6 +72,34 @@ fn is_torn_creation(page: &[u8]) -> bool {
     let slots_torn = SLOT_OFFSETS.iter().all(|at| zero(*at, SLOT_LEN));
     let seals_torn = SEAL_OFFSETS.iter().all(|at| zero(*at, SEAL_LEN));
     zero(0, IDENTITY_LEN) || slots_torn || seals_torn
+}
+
+/// Whether the header says that the file was there when a session ended well: then no crash explains that a sector of it
+/// is missing, and what is left of the file is worth keeping.
+fn outlived_a_session(ctx: &FileContext, page: &[u8]) -> bool {
+    let clean = |session| ctx.history.was_clean(session);
+    let seals = SEAL_OFFSETS.iter().filter_map(|at| SealFrame::parse(&page[*at..]).ok().flatten());
+    let entries = head_entries(page).chunks(ENTRY_LEN).filter_map(|bytes| Entry::parse(bytes).ok().flatten());
+    let rewrapped = || SLOT_OFFSETS.iter().any(|at| KeySlot::generation_of(&page[*at..]) > Some(1));
+    seals.map(|seal| seal.session).any(clean) || entries.map(|entry| entry.session).any(clean) || rewrapped()
+}
+
+/// Takes away the encrypted attributes of a file without a header: a crash took their keys with the header, which was
+/// never durable, and under the next keys they would pass for tampering.
+pub(super) fn drop_stale_attributes(node: &dyn BackingNode, file: &FileRef) -> Result<(), FileError> {
+    let names = match node.list_xattrs() {
+        Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(()),
+        other => other?,
+    };
+    let stale =
+        |name: &&Vec<u8>| SEALED_XATTR_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let mut dropped = false;
+    for name in names.iter().filter(stale) {
+        node.remove_xattr(OsStr::from_bytes(name))?;
+        dropped = true;
+    }
+    // Durable before the next keys are.
+    if dropped { Ok(file.sync_all()?) } else { Ok(()) }
 }
 
 /// Sums over the entries as they are, by their session's place before, at or after the seal's.

@@ -201,6 +201,7 @@ impl EncryptedFile {
             self.file.write_at(cipher, data_offset(first)).and_then(|()| self.file.write_at(&bytes, at));
         if let Err(error) = written {
             self.entries.forget();
+            self.take_back_entries(state, at, bytes.len());
             return Err(self.take_back_growth(state, error));
         }
         if group_of(first).is_some() && at >= state.backing_len {
@@ -213,6 +214,23 @@ impl EncryptedFile {
         Ok(())
     }
 
+    /// After a failed write of new blocks, makes holes of their entries again: a part of them may be there, and would stand
+    /// for blocks that are not.
+    fn take_back_entries(&self, state: &State, at: u64, len: usize) {
+        if at < state.backing_len
+            && let Err(error) = self.file.write_at(&vec![0; len], at)
+        {
+            self.give_up(error);
+        }
+    }
+
+    /// What a failed write has left cannot be taken back. No file may be sealed in this state: the session ends here for
+    /// writers, and the next one tolerates what a crash may leave.
+    fn give_up(&self, error: StoreError) {
+        tracing::error!(ino = self.ino, %error, "a failed write could not be taken back; the volume is read-only now");
+        self.ctx.fail(error);
+    }
+
     /// After a failed write, takes back what it added to the backing file's size: the size says where the file
     /// ends.
     fn take_back_growth(&self, state: &State, error: StoreError) -> FileError {
@@ -222,7 +240,7 @@ impl EncryptedFile {
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
-            tracing::error!(ino = self.ino, %error, "a failed write could not be taken back");
+            self.give_up(error);
         }
         error.into()
     }

@@ -25,9 +25,10 @@ pub use journal::{
     Chunk, ChunkHeader, FileRecord, JournalHeader, MAX_CHUNK_PAGES, MAX_CHUNK_RECORDS, Record, RecordBody,
 };
 pub use names::{
-    BackingName, DIR_ID_NAME, EncodedName, LONG_ENTRY_PREFIX, LONG_NAME_PREFIX, NAME_MAX, SymlinkTarget,
-    VOLUME_DIR, decode_dir_id, decode_name, encode_dir_id, encode_name, long_digest_name,
-    long_symlink_target, parse_backing_name, parse_symlink_target, symlink_plain_len, symlink_target,
+    BackingName, DIR_ID_NAME, EncodedName, LONG_ENTRY_PREFIX, LONG_NAME_PREFIX, NAME_MAX,
+    SEALED_XATTR_PREFIXES, SymlinkTarget, VOLUME_DIR, decode_dir_id, decode_name, encode_dir_id, encode_name,
+    long_digest_name, long_symlink_target, parse_backing_name, parse_symlink_target, symlink_plain_len,
+    symlink_target,
 };
 pub use seal::{SEAL_CIPHER_LEN, SEAL_LEN, Seal, SealBody, SealFrame};
 pub use session::{SESSION_RECORD_LEN, SessionEvent, SessionRecord};

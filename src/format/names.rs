@@ -15,6 +15,8 @@ pub const DIR_ID_NAME: &str = ".k";
 pub const LONG_NAME_PREFIX: &str = ".n";
 /// Begins the entry that a long cipher name stands for.
 pub const LONG_ENTRY_PREFIX: &str = ".l";
+/// Begin the stored names of encrypted extended attributes.
+pub const SEALED_XATTR_PREFIXES: [&str; 2] = ["user.kmsfs.", "trusted.kmsfs."];
 /// Begins the backing target of a symbolic link whose sealed target is kept in a file.
 const LONG_TARGET_PREFIX: &str = "2";
 const TARGET_PREFIX: &str = "1";

@@ -99,6 +99,12 @@ impl KeySlot {
         })
     }
 
+    /// The generation that stands at the beginning of a slot, of a torn one too; `None` if there is no slot.
+    pub fn generation_of(bytes: &[u8]) -> Option<u64> {
+        let layout: &Layout = layout(bytes, WHAT).ok()?;
+        (&layout.magic == b"KSLT").then(|| layout.generation.get())
+    }
+
     /// The stored form, with the MAC as it stands in `self`.
     ///
     /// # Errors

@@ -75,7 +75,8 @@ impl MountedVolume {
         let made_link = match &entry.long {
             None => false,
             Some(long) => match dir.node()?.make_symlink(&long.link, long.target.as_bytes()) {
-                Ok(_) => true,
+                // The entry cannot be read without it.
+                Ok(_) => dir.node()?.order_names().map(|()| true)?,
                 // Left by a crash, or the entry is there: the digest in its name says that it is the same.
                 Err(error) if error.kind == StoreErrorKind::Exists => false,
                 Err(error) => return Err(error.into()),
@@ -119,15 +120,15 @@ impl MountedVolume {
         dir: &Arc<Inode>,
         names: &DirNames,
         entry: &BackingEntry,
-        node: NodeRef,
+        (node, kind): (NodeRef, NodeKind),
         caller: Caller,
     ) -> FsResult<Entry> {
         let closed = self.context.closed_files();
-        let stat = node.stat()?;
-        let kind = stat.kind;
-        let done = self
-            .give_to(dir, &node, &stat, caller)
-            .and_then(|changed| {
+        let done = node
+            .stat()
+            .map_err(FsError::from)
+            .and_then(|stat| {
+                let changed = self.give_to(dir, &node, &stat, caller)?;
                 let stat = if changed { node.stat()? } else { stat };
                 self.entry_from(node, (stat, closed), names.domain(), dir.id)
             })
@@ -156,7 +157,7 @@ impl MountedVolume {
         let bits = self.mode_in(&dir, mode)?;
         let dir_node = dir.node()?;
         let (node, file) = self.add_entry(&dir, &entry, |name| dir_node.create_file(name, bits))?;
-        let found = self.finish_entry(&dir, &names, &entry, Arc::clone(&node), caller)?;
+        let found = self.finish_entry(&dir, &names, &entry, (Arc::clone(&node), NodeKind::File), caller)?;
         let inode = self.table.get(found.attr.id)?;
         match EncryptedFile::create_inode(&self.context, (node, file), inode.backing_ino, names.domain()) {
             Ok(content) => {
@@ -191,7 +192,7 @@ impl MountedVolume {
                 return Err(error);
             }
         };
-        let found = self.finish_entry(&dir, &names, &entry, node, caller)?;
+        let found = self.finish_entry(&dir, &names, &entry, (node, NodeKind::Directory), caller)?;
         self.table.get(found.attr.id)?.set_names(child);
         Ok(found)
     }
@@ -230,7 +231,7 @@ impl MountedVolume {
         let bits = self.mode_in(&dir, mode)?;
         let dir_node = dir.node()?;
         let node = self.add_entry(&dir, &entry, |name| dir_node.make_node(name, kind, bits, rdev))?;
-        self.finish_entry(&dir, &names, &entry, node, caller)
+        self.finish_entry(&dir, &names, &entry, (node, kind), caller)
     }
 
     /// Makes the entries of a directory durable.

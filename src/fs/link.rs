@@ -39,8 +39,9 @@ impl MountedVolume {
         let stored = self.targets.seal(names.keys(), target)?;
         let made = self
             .add_entry(&dir, &entry, |name| dir_node.make_symlink(name, stored.as_bytes()))
-            .and_then(|node| self.finish_entry(&dir, &names, &entry, node, caller));
-        if made.is_err() {
+            .and_then(|node| self.finish_entry(&dir, &names, &entry, (node, NodeKind::Symlink), caller));
+        // A link that could not be taken back still needs its target.
+        if made.is_err() && dir_node.stat_at(&entry.name).is_err_and(|error| error.is_not_found()) {
             self.remove_target(parse_kept(stored.as_bytes())?);
         }
         made

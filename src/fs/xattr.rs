@@ -14,6 +14,22 @@ const ACL_ACCESS: &str = "system.posix_acl_access";
 const TRUSTED_PREFIX: &[u8] = b"trusted.";
 
 impl MountedVolume {
+    /// Runs `work` with the sealer of the inode's attributes, which may be there: `None` if the inode is a file without
+    /// a header. What a crash has left of such a file's attributes cannot be read any more, and counts as gone.
+    fn with_opener<T>(
+        &self,
+        inode: &Arc<Inode>,
+        work: impl FnOnce(Option<XattrSealer<'_>>) -> FsResult<T>,
+    ) -> FsResult<T> {
+        match inode.kind {
+            NodeKind::File => self.with_content(inode, |file| match file.xattr_keys_for_read()? {
+                Some(keys) => work(Some(XattrSealer::new(&keys.xattr, &[]))),
+                None => work(None),
+            }),
+            _ => self.with_sealer(inode, |sealer| work(Some(sealer))),
+        }
+    }
+
     /// Runs `work` with the sealer of the inode's attributes: under the file's own data key, or for what has
     /// none under the domain's.
     fn with_sealer<T>(
@@ -63,7 +79,8 @@ impl MountedVolume {
         if inode.node()?.list_xattrs()?.iter().all(|stored| StoredXattr::of(stored) != StoredXattr::Sealed) {
             return Err(no_attribute());
         }
-        self.with_sealer(inode, |sealer| {
+        self.with_opener(inode, |sealer| {
+            let sealer = sealer.ok_or_else(no_attribute)?;
             let stored = match sealer.seal_name(name) {
                 Err(NameError::TooLong) => return Err(no_attribute()),
                 other => other?,
@@ -111,7 +128,8 @@ impl MountedVolume {
         match XattrClass::of(name) {
             XattrClass::Clear => inode.node()?.remove_xattr(name)?,
             XattrClass::Unsupported => return Err(unsupported()),
-            XattrClass::Encrypted => self.with_sealer(&inode, |sealer| {
+            XattrClass::Encrypted => self.with_opener(&inode, |sealer| {
+                let sealer = sealer.ok_or_else(no_attribute)?;
                 Ok(inode.node()?.remove_xattr(&stored_name(&sealer, name)?)?)
             })?,
         }
@@ -137,9 +155,11 @@ impl MountedVolume {
             }
         }
         if !sealed.is_empty() {
-            self.with_sealer(&inode, |sealer| {
-                for stored in &sealed {
-                    shown.push(sealer.open_name(stored)?);
+            self.with_opener(&inode, |sealer| {
+                if let Some(sealer) = sealer {
+                    for stored in &sealed {
+                        shown.push(sealer.open_name(stored)?);
+                    }
                 }
                 Ok(())
             })?;

@@ -213,8 +213,11 @@ impl Replay<'_> {
                 NodeHandle { kind: record.handle_kind, len: record.handle_len, bytes: record.handle };
             match self.store.open_handle(&handle) {
                 Ok(node) => return Ok(is_file(&node)?.then_some(node)),
-                Err(error) if error.kind == StoreErrorKind::Stale => return Ok(None),
-                // Handles need a privilege that this process may lack.
+                Err(error) if error.kind == StoreErrorKind::Stale && self.store.handles_last() => {
+                    return Ok(None);
+                }
+                // Handles need a privilege that this process may lack, and may not outlive a mount of the backing
+                // file system.
                 Err(_) => {}
             }
         }
@@ -223,8 +226,26 @@ impl Replay<'_> {
             list_files(&self.store.root(), &mut found)?;
             self.by_ino = Some(found);
         }
-        Ok(self.by_ino.as_ref().and_then(|found| found.get(&record.ino).cloned()))
+        let all = self.by_ino.as_ref();
+        if let Some(node) =
+            all.and_then(|found| found.get(&record.ino)).filter(|node| is(node, record.file_id))
+        {
+            return Ok(Some(Arc::clone(node)));
+        }
+        if self.store.handles_last() {
+            return Ok(None);
+        }
+        // Where handles do not last, inode numbers may not either.
+        let mut nodes = all.into_iter().flat_map(|found| found.values());
+        Ok(nodes.find(|node| is(node, record.file_id)).cloned())
     }
+}
+
+/// Whether the header of `node` has this file id.
+fn is(node: &Arc<dyn BackingNode>, file_id: FileId) -> bool {
+    let mut page = [0; PAGE];
+    let read = node.open_file(FileAccess::Read).and_then(|file| file.read_at(&mut page, 0));
+    read.is_ok() && Identity::parse(&page).is_ok_and(|identity| identity.file_id == file_id)
 }
 
 fn is_file(node: &Arc<dyn BackingNode>) -> Result<bool, JournalError> {

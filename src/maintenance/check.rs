@@ -252,7 +252,10 @@ impl Check<'_> {
 }
 
 /// Calls `visit` for each entry of a directory.
-fn for_each_entry(dir: &dyn BackingNode, mut visit: impl FnMut(DirEntry)) -> Result<(), StoreError> {
+pub(super) fn for_each_entry(
+    dir: &dyn BackingNode,
+    mut visit: impl FnMut(DirEntry),
+) -> Result<(), StoreError> {
     let mut cookie = 0;
     loop {
         let entries = dir.read_dir(cookie, LIST_CHUNK)?;

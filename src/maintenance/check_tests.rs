@@ -10,18 +10,18 @@ use crate::keys::FileKeyProvider;
 use crate::names::{DirNames, TARGETS_DIR, Targets};
 use crate::store::{BackingStore, FileAccess, FileRef, NodeRef, XattrMode};
 use crate::volume::world::World;
-use crate::volume::{OpenMode, OpenVolume};
+use crate::volume::{InitOptions, OpenMode, OpenVolume};
 
-fn quiet(_: &Progress) {}
+pub(super) fn quiet(_: &Progress) {}
 
 /// A directory of the tree under test.
-struct Place {
-    node: NodeRef,
+pub(super) struct Place {
+    pub(super) node: NodeRef,
     names: DirNames,
 }
 
 impl Place {
-    fn entry(&self, name: &str) -> OsString {
+    pub(super) fn entry(&self, name: &str) -> OsString {
         let entry = self.names.encrypt(OsStr::new(name)).unwrap();
         if let Some(long) = entry.long {
             let _ = self.node.make_symlink(&long.link, long.target.as_bytes());
@@ -29,20 +29,20 @@ impl Place {
         entry.name
     }
 
-    fn open(&self, name: &str) -> FileRef {
+    pub(super) fn open(&self, name: &str) -> FileRef {
         let entry = self.names.encrypt(OsStr::new(name)).unwrap().name;
         self.node.lookup(&entry).unwrap().open_file(FileAccess::ReadWrite).unwrap()
     }
 }
 
-fn root_of(volume: &OpenVolume) -> Place {
+pub(super) fn root_of(volume: &OpenVolume) -> Place {
     let node = volume.root();
     let root = volume.keys().root_domain();
     let names = DirNames::load(&*node, &**volume.keys(), NameMode::Encrypted, root, true).unwrap();
     Place { node, names }
 }
 
-fn write(volume: &OpenVolume, place: &Place, name: &str, data: &[u8]) {
+pub(super) fn write(volume: &OpenVolume, place: &Place, name: &str, data: &[u8]) {
     let (node, file) = place.node.create_file(&place.entry(name), 0o644).unwrap();
     let file = EncryptedFile::create(volume.context(), node, file, place.names.domain()).unwrap();
     file.write(0, data).unwrap();
@@ -51,7 +51,12 @@ fn write(volume: &OpenVolume, place: &Place, name: &str, data: &[u8]) {
 
 /// A volume with one of everything: `a` of 40 blocks, `dir/b`, a long name, two symbolic links.
 fn world() -> World {
-    let world = World::new();
+    filled(World::empty())
+}
+
+/// As [`world`], in any store.
+pub(super) fn filled<S: BackingStore + 'static>(world: World<S>) -> World<S> {
+    world.init(&InitOptions::default()).unwrap();
     let volume = world.open(OpenMode::Exclusive).unwrap();
     let root = root_of(&volume);
     write(&volume, &root, "a", &[1; 40 * 4096]);
@@ -68,7 +73,7 @@ fn world() -> World {
     world
 }
 
-fn run(world: &World) -> CheckReport {
+pub(super) fn run<S: BackingStore + 'static>(world: &World<S>) -> CheckReport {
     let volume = world.open(OpenMode::Maintenance).unwrap();
     check(&volume, CheckOptions::default(), &quiet).unwrap()
 }

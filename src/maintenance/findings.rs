@@ -50,7 +50,60 @@ pub enum FindingKind {
     MissingBlock,
 }
 
+/// What explains a finding, as far as the bytes can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// An interrupted operation left it; nothing is lost.
+    Crash,
+    /// The device returned other bytes than were written, or somebody changed them: a cipher cannot tell these apart.
+    Altered,
+    /// Sound bytes in a place where they were never written: no fault of a device does that.
+    Moved,
+    /// The key opens something else than what it was to open.
+    WrongKey,
+    /// The key cannot be had.
+    MissingKey,
+    /// The backing file system refuses.
+    Device,
+}
+
+impl Cause {
+    /// A word for reports, the same in every release.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Altered => "altered",
+            Self::Moved => "moved",
+            Self::WrongKey => "wrong-key",
+            Self::MissingKey => "missing-key",
+            Self::Device => "device",
+        }
+    }
+}
+
 impl FindingKind {
+    /// What explains it.
+    pub fn cause(self) -> Cause {
+        match self {
+            Self::OrphanLongName | Self::OrphanTarget => Cause::Crash,
+            Self::Unreadable => Cause::Device,
+            Self::Key => Cause::MissingKey,
+            Self::DataKey => Cause::WrongKey,
+            Self::Foreign => Cause::Moved,
+            Self::DomainRecord
+            | Self::DirectoryId
+            | Self::Name
+            | Self::SymlinkTarget
+            | Self::Xattr
+            | Self::Header
+            | Self::Seal
+            | Self::Entries
+            | Self::Size
+            | Self::Block
+            | Self::MissingBlock => Cause::Altered,
+        }
+    }
+
     /// Whether nothing of the user's is affected.
     pub fn is_harmless(self) -> bool {
         matches!(self, Self::OrphanLongName | Self::OrphanTarget)

@@ -9,11 +9,14 @@ mod check_file;
 mod check_tests;
 mod erase;
 mod error;
-
+mod export;
 mod findings;
 mod header;
 mod inventory;
 mod protect;
+mod repair;
+#[cfg(test)]
+mod repair_tests;
 mod rewrap;
 mod rewrap_run;
 #[cfg(test)]
@@ -23,10 +26,11 @@ mod walk;
 pub use check::{CheckOptions, check};
 pub use erase::{EraseMethod, EraseOptions, EraseReceipt, erase};
 pub use error::MaintenanceError;
-
-pub use findings::{CheckReport, Finding, FindingKind};
+pub use export::export;
+pub use findings::{Cause, CheckReport, Finding, FindingKind};
 pub use inventory::{Inventory, InventoryGroup, inventory};
 pub use protect::protect;
+pub use repair::{Remedy, repair};
 pub use rewrap::{DomainRewrap, FailedFile, RewrapFailure, RewrapOptions, RewrapReport, rewrap};
 
 /// How far a piece of work is.

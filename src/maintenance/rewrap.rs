@@ -274,8 +274,11 @@ impl Pass<'_> {
                 Outcome::Failed(failed) => report.add_failure(failed),
             }
         }
-        if !ready.is_empty() {
-            self.volume.store().sync_all()?;
+        let store = self.volume.store();
+        if !store.syncs_all() {
+            ready.par_iter().try_for_each(|file| file.file.sync_data())?;
+        } else if !ready.is_empty() {
+            store.sync_all()?;
         }
         let scrubbed: Vec<Result<bool, FailedFile>> =
             ready.into_par_iter().map(|file| file.scrub()).collect();

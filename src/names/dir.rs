@@ -145,6 +145,8 @@ impl DirNames {
         mac.copy_from_slice(&whole[..12]);
         let target = encode_dir_id(&dir_id, tag, &mac);
         node.make_symlink(OsStr::new(DIR_ID_NAME), target.as_bytes())?;
+        // What is made in the directory cannot be read without it.
+        node.order_names()?;
         Ok(Self::encrypted(dir_id, domain, keys, is_root))
     }
 

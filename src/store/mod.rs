@@ -184,7 +184,15 @@ pub trait BackingStore: Send + Sync {
     /// [`StoreErrorKind::Unsupported`] or [`StoreErrorKind::NotPermitted`] if handles cannot be opened here.
     fn open_handle(&self, handle: &NodeHandle) -> StoreResult<NodeRef>;
 
-    /// Makes everything written so far durable (`syncfs(2)`).
+    /// Whether a handle that is [`StoreErrorKind::Stale`] proves that its node was deleted. On a file system in user
+    /// space it may only say that the file system was mounted again since.
+    fn handles_last(&self) -> bool;
+
+    /// Whether [`Self::sync_all`] does what it says. The kernel has no such request for file systems in user space, and
+    /// reports success; there, only the sync of each file makes it durable.
+    fn syncs_all(&self) -> bool;
+
+    /// Makes everything written so far durable (`syncfs(2)`); see [`Self::syncs_all`].
     fn sync_all(&self) -> StoreResult<()>;
 
     /// Space and inodes.
@@ -286,6 +294,13 @@ pub trait BackingNode: Send + Sync {
 
     /// Makes this directory's entries durable.
     fn sync_dir(&self) -> StoreResult<()>;
+
+    /// Makes sure that no entry which is made later is durable before those that this directory has now.
+    ///
+    /// Costs nothing on a file system that keeps the order of all names by itself, as ext4 and xfs do. btrfs does
+    /// not: the sync of a file makes its own name durable there, and leaves out what was made in the directory
+    /// before it. So this is [`Self::sync_dir`] on any file system that is not known to keep the order.
+    fn order_names(&self) -> StoreResult<()>;
 }
 
 /// An open regular file of the backing directory. Offsets and lengths are cipher offsets in bytes.

@@ -231,8 +231,11 @@ impl OpenVolume {
         if let Some(session) = &self.session {
             self.context.checkpoint()?;
             self.store.sync_all()?;
-            session.log.lock().append(session.number, SessionEvent::Clean, &host_name())?;
-            journal::discard(&*session.journal_dir, session.number)?;
+            // Where that does nothing, files that nobody synced may still be torn: the next session has to know.
+            if self.store.syncs_all() {
+                session.log.lock().append(session.number, SessionEvent::Clean, &host_name())?;
+                journal::discard(&*session.journal_dir, session.number)?;
+            }
         }
         self.keys.shutdown();
         Ok(())

@@ -11,6 +11,7 @@ use kmsfs::journal::{Journal, MIN_RING_LEN, recover};
 use kmsfs::store::simulated::{Call, CallFilter, SeededChoice, SimulatedOptions, SimulatedStore, Tearing};
 use kmsfs::store::{BackingStore, NodeRef, StoreErrorKind};
 
+use super::dice::Dice;
 use super::keys::{DOMAIN, LocalKeys, VOLUME};
 use super::oracle::{BLOCK, Oracle};
 
@@ -27,7 +28,7 @@ pub(crate) struct Findings {
 }
 
 pub(crate) struct Explorer {
-    random: u64,
+    dice: Dice,
     seed: u64,
     rules: Rules,
     tearing: Tearing,
@@ -119,21 +120,11 @@ fn recover_volume(store: &SimulatedStore, session: u32) -> Result<(), String> {
 
 impl Explorer {
     pub(crate) fn new(seed: u64, rules: Rules, tearing: Tearing) -> Self {
-        Self {
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678,
-            seed,
-            rules,
-            tearing,
-            trace: Vec::new(),
-        }
+        Self { dice: Dice::new(seed), seed, rules, tearing, trace: Vec::new() }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.random;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (value ^ (value >> 31)) % bound
+        self.dice.below(bound)
     }
 
     /// One history: a few mounts that each end in a crash.

@@ -101,6 +101,13 @@ impl Oracle {
         }
     }
 
+    /// The content is `content` now, whatever the last operation said.
+    pub(crate) fn observed(&mut self, content: Vec<u8>) {
+        if content != *self.now() {
+            self.push(content);
+        }
+    }
+
     /// Everything so far is durable.
     pub(crate) fn synced(&mut self) {
         let content = self.now().clone();

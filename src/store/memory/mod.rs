@@ -101,6 +101,14 @@ impl BackingStore for MemoryStore {
         self.shared.open_handle(handle)
     }
 
+    fn handles_last(&self) -> bool {
+        true
+    }
+
+    fn syncs_all(&self) -> bool {
+        true
+    }
+
     fn sync_all(&self) -> StoreResult<()> {
         self.shared.sync_all()
     }

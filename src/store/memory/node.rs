@@ -266,6 +266,11 @@ impl<M: Model> BackingNode for MemoryNode<M> {
             Ok(())
         })
     }
+
+    /// The model keeps the order of names.
+    fn order_names(&self) -> StoreResult<()> {
+        Ok(())
+    }
 }
 
 impl<M: Model> Drop for MemoryNode<M> {

@@ -31,6 +31,13 @@ use counts::{CallKind, Counters};
 use errno::error;
 use node::PosixNode;
 
+/// File systems with one journal for all names (ext2 to ext4, xfs), or with nothing that a crash could leave (tmpfs).
+const ORDERED: [rustix::fs::FsWord; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
+/// Further file systems whose handles are made of numbers on the disk: btrfs, f2fs, zfs, and nfs with those of its server.
+const HANDLES_LAST: [rustix::fs::FsWord; 4] = [0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0x6969];
+/// File systems in user space.
+const FUSE: rustix::fs::FsWord = 0x6573_5546;
+
 /// A directory of the operating system as a backing directory.
 pub struct PosixStore {
     /// What all nodes share.
@@ -45,6 +52,12 @@ struct Shared {
     counters: Counters,
     /// Whether `/proc/self/fd` is there.
     proc: bool,
+    /// Whether the backing file system makes names durable in the order in which they were made.
+    keeps_order: bool,
+    /// Whether `syncfs` reaches its device.
+    syncs_all: bool,
+    /// Whether its handles hold for as long as their nodes.
+    handles_last: bool,
     /// Held while permission bits are widened for an open, and while they are set, so that restoring them
     /// cannot undo a change made meanwhile.
     modes: Mutex<()>,
@@ -67,8 +80,16 @@ impl PosixStore {
         let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
             .map_err(|errno| error("open", errno))?;
         rustix::process::umask(Mode::empty());
-        let shared =
-            Shared { root: Arc::new(root), counters: Counters::default(), proc, modes: Mutex::new(()) };
+        let kind = rustix::fs::fstatfs(&root).map_err(|errno| error("statfs", errno))?.f_type;
+        let shared = Shared {
+            root: Arc::new(root),
+            counters: Counters::default(),
+            proc,
+            keeps_order: ORDERED.contains(&kind),
+            syncs_all: kind != FUSE,
+            handles_last: ORDERED.contains(&kind) || HANDLES_LAST.contains(&kind),
+            modes: Mutex::new(()),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -116,6 +137,14 @@ impl BackingStore for PosixStore {
             sys::open_handle(self.shared.root(), handle.kind, bytes, flags)
         })?;
         Ok(Arc::new(PosixNode::by_path(fd, &self.shared)))
+    }
+
+    fn handles_last(&self) -> bool {
+        self.shared.handles_last
+    }
+
+    fn syncs_all(&self) -> bool {
+        self.shared.syncs_all
     }
 
     fn sync_all(&self) -> StoreResult<()> {

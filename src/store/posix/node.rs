@@ -520,6 +520,10 @@ impl BackingNode for PosixNode {
         let fd = self.reopen(OFlags::RDONLY | OFlags::DIRECTORY)?;
         self.shared.call(CallKind::Sync, "sync directory", || rustix::fs::fsync(&fd))
     }
+
+    fn order_names(&self) -> StoreResult<()> {
+        if self.shared.keeps_order { Ok(()) } else { self.sync_dir() }
+    }
 }
 
 /// The node of this store behind `node`; a node of another kind of store lies on another file system.

@@ -99,6 +99,11 @@ impl Faults {
         self.armed.clear();
     }
 
+    /// How many faults are armed.
+    pub(super) fn armed(&self) -> usize {
+        self.armed.len()
+    }
+
     /// Whether the power is gone.
     pub(super) fn is_cut(&self) -> bool {
         self.cut_at.is_some_and(|at| self.calls >= at)

@@ -107,6 +107,11 @@ impl SimulatedStore {
         self.shared.state.lock().model.faults.arm(filter, n, Effect::Short(len, kind), false);
     }
 
+    /// How many faults have not happened yet.
+    pub fn armed_faults(&self) -> usize {
+        self.shared.state.lock().model.faults.armed()
+    }
+
     /// Takes back all faults that have not happened yet; a power cut stays.
     pub fn clear_faults(&self) {
         self.shared.state.lock().model.faults.disarm();
@@ -120,6 +125,14 @@ impl BackingStore for SimulatedStore {
 
     fn open_handle(&self, handle: &NodeHandle) -> StoreResult<NodeRef> {
         self.shared.open_handle(handle)
+    }
+
+    fn handles_last(&self) -> bool {
+        true
+    }
+
+    fn syncs_all(&self) -> bool {
+        true
     }
 
     fn sync_all(&self) -> StoreResult<()> {

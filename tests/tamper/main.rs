@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -99,7 +101,7 @@ fn read_entry(volume: &MountedVolume, attr: fs::Attr, path: &OsStr, found: &mut 
         NodeKind::Symlink => drop(found.insert(path.to_owned(), volume.read_link(attr.id).map_err(text))),
         _ => {
             // More than the size says, so that a wrong size shows as well.
-            let mut content = vec![0; 80_000];
+            let mut content = vec![0; 200_000];
             let read = volume.read(attr.id, 0, &mut content);
             let content = read.map(|len| content[..len].to_vec());
             found.insert(path.to_owned(), content.map_err(text));
