@@ -347,3 +347,189 @@ fn inode_numbers_are_the_same_after_a_remount() {
         assert_eq!(world.sh("stat -c '%n %i' d d/*; ls -i d"), before);
     });
 }
+
+#[test]
+fn whiteouts_take_the_place_of_what_was_renamed() {
+    check(
+        r#"
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+long = 'L' * 220
+def is_whiteout(name):
+    st = os.lstat(name); return stat.S_ISCHR(st.st_mode) and st.st_rdev == 0
+for a, b in (('a', 'b'), (long, 'b'), ('a', long)):
+    put(a, b'A'); renameat2(a, b, WHITEOUT); assert is_whiteout(a) and get(b) == b'A'
+    put('other', b'O'); fails(errno.EEXIST, renameat2, 'other', b, WHITEOUT | NOREPLACE)
+    fails(errno.EINVAL, renameat2, 'other', b, WHITEOUT | EXCHANGE)
+    renameat2('other', b, WHITEOUT); assert get(b) == b'O' and is_whiteout('other')
+    assert sorted(os.listdir('.')) == sorted([a, b, 'other'])
+    for n in (a, b, 'other'): os.unlink(n)
+os.mkdir('d'); put('d/f', b'f'); renameat2('d', 'moved', WHITEOUT | NOREPLACE)
+assert is_whiteout('d') and get('moved/f') == b'f'
+os.rename('d', 'e'); assert is_whiteout('e'); os.unlink('e'); os.unlink('moved/f'); os.rmdir('moved')
+"#,
+    );
+}
+
+#[test]
+fn every_change_of_the_content_clears_set_id_bits_and_capabilities() {
+    check(
+        r#"
+os.umask(0); os.chmod('.', 0o777)
+def as_user(uid, gid, groups, work):
+    pid = os.fork()
+    if pid == 0:
+        try: os.setgroups(groups); os.setresgid(gid, gid, gid); os.setresuid(uid, uid, uid); work(); os._exit(0)
+        except BaseException as e: print(e, flush=True); os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+def with_file(work):
+    fd = os.open('f', os.O_RDWR); work(fd); os.close(fd)
+def mapped(fd):
+    m = mmap.mmap(fd, 4096); m[0:1] = b'q'; m.flush(); m.close()
+put('source', b's' * 8192); source = os.open('source', os.O_RDONLY)
+ways = {
+    'write': lambda fd: os.write(fd, b'z'), 'truncate': lambda fd: os.truncate('f', 4000), 'ftruncate': lambda fd: os.ftruncate(fd, 5000),
+    'allocate': lambda fd: fallocate(fd, 0, 8192, 4096), 'punch': lambda fd: fallocate(fd, 3, 0, 4096),
+    'zero': lambda fd: fallocate(fd, 16, 0, 4096), 'copy': lambda fd: os.copy_file_range(source, fd, 4096, 0, 0),
+    'open': lambda fd: os.close(os.open('f', os.O_WRONLY | os.O_TRUNC)),
+    'direct': lambda fd: os.close(direct(fd)), 'append': lambda fd: appended(fd),
+}
+def direct(fd):
+    d = os.open('f', os.O_RDWR | os.O_DIRECT); os.write(d, mmap.mmap(-1, 4096)); return d
+def appended(fd):
+    d = os.open('f', os.O_WRONLY | os.O_APPEND); os.write(d, b'x'); os.close(d)
+mode = lambda: os.stat('f').st_mode & 0o7777
+capability = bytes.fromhex('0100000200040000000000000000000000000000')
+for name, way in ways.items():
+    put('f', b'd' * 8192); os.chown('f', 1001, 50)
+    # A stranger, a member of the group, and the owner by a group of several; then root, who keeps them.
+    for before, gid, groups, after in ((0o6777, 9, [], 0o777), (0o2767, 9, [], 0o767), (0o2767, 50, [], 0o2767),
+                                       (0o2767, 9, [7, 50], 0o2767), (0o4777, 50, [], 0o777), (0o2777, 50, [], 0o777)):
+        os.chmod('f', before); as_user(1003, gid, groups, lambda: with_file(way))
+        assert mode() == after, (name, oct(before), gid, groups, oct(mode()))
+    os.chmod('f', 0o6777); with_file(way); assert mode() == 0o6777, (name, oct(mode()))
+    os.setxattr('f', 'security.capability', capability); as_user(1003, 9, [], lambda: with_file(way))
+    fails(errno.ENODATA, os.getxattr, 'f', 'security.capability')
+# A change of owner, even to nobody; and of the list of who may what, by somebody outside of the group.
+for owner in ((-1, -1), (7, 8)):
+    put('f', b''); os.chmod('f', 0o6777); os.chown('f', *owner); assert mode() == 0o777
+os.mkdir('d'); os.chmod('d', 0o6777); os.chown('d', 7, 8); assert os.stat('d').st_mode & 0o7777 == 0o6777
+import subprocess
+for gid, after in ((6, 0), (50, 0o2000)):
+    put('f', b''); os.chown('f', 1001, 50); os.chmod('f', 0o2755)
+    as_user(1001, gid, [], lambda: subprocess.run(['setfacl', '-m', 'u:6:rw', 'f'], check=True)); assert mode() & 0o2000 == after
+"#,
+    );
+}
+
+#[test]
+fn times_of_every_age_and_what_must_not_change() {
+    check(
+        r#"
+put('f', b'x' * 20000); os.mkdir('d'); os.symlink('f', 'l')
+for ns in (0, 1, -1, -10**9, -10**9 + 1, -4000000001, 2**31 * 10**9 + 7, 10**18 + 123456789, -2 * 10**18 - 3):
+    for n in ('f', 'd', 'l'):
+        try: os.utime(n, ns=(ns, ns - 5), follow_symlinks=False)
+        except OSError as e: assert e.errno == errno.EINVAL; continue
+        st = os.lstat(n); assert (st.st_atime_ns, st.st_mtime_ns) == (ns, ns - 5) or ns < -2**31 * 10**9, (n, ns, st)
+def changed(work, name='f'):
+    a = os.stat(name); time.sleep(0.01); work(); b = os.stat(name)
+    return ''.join(k for k in 'amc' if getattr(a, 'st_%stime_ns' % k) != getattr(b, 'st_%stime_ns' % k))
+fd = os.open('f', os.O_RDWR)
+assert changed(lambda: os.pwrite(fd, b'1', 5)) == 'mc'
+assert changed(lambda: os.pwrite(fd, b'', 0)) == ''
+assert changed(lambda: fallocate(fd, 3, 100, 9000)) == 'mc'
+assert changed(lambda: os.ftruncate(fd, 10001)) == 'mc'
+assert changed(lambda: os.ftruncate(fd, 10001)) == 'mc'
+assert changed(lambda: os.fsync(fd)) == ''
+assert changed(lambda: os.chmod('f', 0o640)) == 'c'
+assert changed(lambda: os.link('f', 'g')) == 'c'
+assert changed(lambda: os.setxattr('f', 'user.a', b'1')) == 'c'
+assert changed(lambda: os.rename('g', 'h')) == 'c'
+assert changed(lambda: os.unlink('h')) == 'c'
+assert changed(lambda: put('d/x', b'')) == '' and changed(lambda: put('d/y', b''), 'd') == 'mc'
+assert changed(lambda: put('d/y', b'11'), 'd') == '' and changed(lambda: os.chmod('d/y', 0), 'd') == ''
+assert changed(lambda: os.rename('d/y', 'd/z'), 'd') == 'mc' and changed(lambda: os.unlink('d/z'), 'd') == 'mc'
+"#,
+    );
+}
+
+#[test]
+fn what_is_not_offered_is_refused_as_a_file_system_does() {
+    check(
+        r#"
+import subprocess
+put('f', b'x' * 9000); fd = os.open('f', os.O_RDWR)
+fails(errno.ENOTTY, fcntl.ioctl, fd, 0x80086601, b'\0' * 8); fails(errno.ENOTTY, fcntl.ioctl, fd, 0x1234, 0)
+for command in (['lsattr', 'f'], ['chattr', '+i', 'f']):
+    ran = subprocess.run(command, capture_output=True, text=True); assert ran.returncode == 1 and ran.stderr.count('\n') == 1, ran
+fm = bytearray(32 + 56); struct.pack_into('QQIIII', fm, 0, 0, 2**63, 0, 0, 1, 0)
+fails(errno.EOPNOTSUPP, fcntl.ioctl, fd, 0xC020660B, bytes(fm))
+fails(errno.EOPNOTSUPP, os.open, '.', os.O_TMPFILE | os.O_RDWR, 0o600)
+handle = ctypes.create_string_buffer(136); struct.pack_into('Ii', handle, 0, 128, 0); mount = ctypes.c_int()
+assert libc.name_to_handle_at(-100, b'f', handle, ctypes.byref(mount), 0) == -1 and ctypes.get_errno() == errno.EOPNOTSUPP
+fails(errno.EOPNOTSUPP, fcntl.ioctl, os.open('g', os.O_CREAT | os.O_RDWR), 0x40049409, fd)
+for mode in (8, 32): fails(errno.EOPNOTSUPP, fallocate, fd, mode, 0, 4096)
+for name in ('user.', 'user', 'bogus.x'): fails(errno.EINVAL if name == 'user.' else errno.EOPNOTSUPP, os.getxattr, 'f', name)
+fails(errno.ENOSPC, os.setxattr, 'f', 'user.big', b'v' * 65536); fails(errno.E2BIG, os.setxattr, 'f', 'user.big', b'v' * 65537)
+# Leases and locks are the kernel's.
+r = os.open('f', os.O_RDONLY); os.close(fd)
+fcntl.fcntl(r, 1024, fcntl.F_RDLCK); assert fcntl.fcntl(r, 1025) == fcntl.F_RDLCK; fcntl.fcntl(r, 1024, fcntl.F_UNLCK); os.close(r)
+a, b = os.open('f', os.O_RDWR), os.open('f', os.O_RDWR)
+lock = lambda fd, start, size: fcntl.fcntl(fd, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, start, size, 0))
+lock(a, 0, 10); fails(errno.EAGAIN, lock, b, 5, 10); lock(b, 10, 10)
+"#,
+    );
+}
+
+#[test]
+fn names_of_every_byte_and_length_and_deep_trees() {
+    check(
+        r#"
+made = set()
+def make(n):
+    if n not in (b'.', b'..') and n not in made: os.close(os.open(n, os.O_CREAT | os.O_WRONLY)); made.add(n)
+for byte in range(1, 256):
+    if byte != 0x2f: make(bytes([byte])); make(b'x' + bytes([byte]) + b'y')
+for n in range(1, 256): make(bytes((i * 7 + n) % 255 + 1 for i in range(n)).replace(b'/', b'_'))
+assert set(os.listdir(b'.')) == made
+for n in made: assert os.stat(n).st_size == 0; os.unlink(n)
+assert os.listdir('.') == []
+top = os.getcwd(); depth = 1200
+for i in range(depth): os.mkdir('d'); os.chdir('d')
+put('leaf', b'deep'); os.chdir(top); assert get('d/' * depth + 'leaf') == b'deep'
+longest = 'd/' * ((4095 - 8) // 2); fails(errno.ENOENT, os.stat, longest); fails(errno.ENAMETOOLONG, os.stat, 'd/' * 2100)
+os.rename('d/' * 600 + 'd', 'half'); assert get('half/' + 'd/' * (depth - 601) + 'leaf') == b'deep'
+fails(errno.EINVAL, os.rename, 'd', 'd/d/d/e')
+import subprocess; subprocess.run(['rm', '-r', 'd', 'half'], check=True); assert os.listdir('.') == []
+"#,
+    );
+}
+
+#[test]
+fn contents_are_closed_and_sealed_whenever_the_kernel_forgets_them() {
+    in_every_setup(|world: &mut World| {
+        // Once the kernel has opened a file, it sends no release for those that it creates.
+        world.sh("echo warm > warm; cat warm");
+        let make = |name: &str| {
+            world.python(&format!(
+                "import os\nfor i in range(300):\n\
+                 \x20   fd = os.open('{name}%d' % i, os.O_CREAT | os.O_RDWR); os.write(fd, b'x' * 5000); os.ftruncate(fd, 20000)\n\
+                 \x20   os.pwrite(fd, b'y' * 5000, 11000); os.close(fd)"
+            ));
+        };
+        make("kept");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while world.open_contents() > 0 {
+            assert!(std::time::Instant::now() < deadline, "{} contents stay open", world.open_contents());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        make("fresh");
+        // As under memory pressure: the kernel forgets what it can.
+        world.sh("sync -f .; echo 2 > /proc/sys/vm/drop_caches");
+        let check = "import os\nfor n in ('kept', 'fresh'):\n    for i in range(300):\n\
+                     \x20       assert open(n + str(i), 'rb').read() == b'x' * 5000 + bytes(6000) + b'y' * 5000 + bytes(4000), (n, i)";
+        world.python(check);
+        world.remount();
+        world.python(check);
+    });
+}

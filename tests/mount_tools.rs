@@ -196,3 +196,123 @@ fn many_processes_work_side_by_side() {
         );
     });
 }
+
+#[test]
+fn rsync_copies_nothing_the_second_time() {
+    in_every_setup(|world: &mut World| {
+        let (_scratch, out) = outside();
+        world.sh(&format!("cd {out}; {MAKE_TREE}"));
+        let copy = format!("rsync -aHAX --itemize-changes {out}/tree/ tree/");
+        assert!(world.sh(&copy).lines().count() > 10);
+        assert_eq!(world.sh(&copy), "", "{:?}", world.setup);
+        world.remount();
+        assert_eq!(world.sh(&copy), "", "after a remount, {:?}", world.setup);
+        // Compared by content, and the other way round.
+        assert_eq!(world.sh(&copy.replace("-aHAX", "-aHAXc")), "");
+        assert_eq!(world.sh(&format!("rsync -aHAX --itemize-changes tree/ {out}/tree/")), "");
+    });
+}
+
+#[test]
+fn an_overlay_has_its_upper_directory_here() {
+    in_every_setup(|world: &mut World| {
+        let (_scratch, out) = outside();
+        let up = format!(
+            "mount -t overlay overlay -o lowerdir={out}/lower,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=on \
+             {out}/merged; cd {out}/merged"
+        );
+        let down = format!("cd /; umount {out}/merged");
+        world.sh(&format!(
+            "mkdir -p {out}/lower/dir/sub {out}/lower/gone {out}/merged upper work
+             for i in $(seq 30); do echo lower-$i > {out}/lower/dir/f$i; done; echo x > {out}/lower/gone/x
+             {up}
+             rm -r gone; rm dir/f1; echo more >> dir/f2; mv dir/f3 dir/moved; mv dir/sub dir/sub2; mkdir gone; echo new > gone/new
+             mv dir renamed; chmod 700 renamed/f4; ln renamed/f5 renamed/hard; setfattr -n user.a -v b renamed/f6
+             dd if=/dev/urandom of=big bs=1M count=3 status=none; cp --sparse=always big copy; cmp big copy
+             {down}"
+        ));
+        let check = format!(
+            "{up}
+             [ \"$(ls)\" = \"$(printf 'big\ncopy\ngone\nrenamed')\" ]; [ \"$(ls gone)\" = new ]; [ ! -e renamed/f1 ]
+             [ \"$(tail -1 renamed/f2)\" = more ]; [ \"$(cat renamed/moved renamed/hard)\" = \"$(printf 'lower-3\nlower-5')\" ]
+             [ -d renamed/sub2 ]; [ $(stat -c %a renamed/f4) = 700 ]; [ \"$(getfattr -n user.a --only-values renamed/f6)\" = b ]
+             [ $(ls renamed | wc -l) = 31 ]; cmp big copy
+             {down}"
+        );
+        world.sh(&check);
+        world.remount();
+        world.sh(&check);
+    });
+}
+
+#[test]
+fn make_builds_in_parallel_and_only_what_changed() {
+    in_every_setup(|world: &mut World| {
+        world.sh(
+            r#"
+            for i in $(seq 40); do
+                printf '#include "all.h"\nint f%d(void) { return BASE + %d; }\n' $i $i > f$i.c
+                echo "int f$i(void);" >> all.h
+            done
+            echo '#define BASE 1000' >> all.h
+            { echo '#include "all.h"'; echo 'int main(void) { int sum = 0;'; for i in $(seq 40); do echo "sum += f$i();"; done
+              echo 'return sum == 40820 ? 0 : 1; }'; } > main.c
+            printf 'OBJ := $(patsubst %%.c,%%.o,$(wildcard *.c))\nprog: $(OBJ)\n\tcc -o $@ $(OBJ)\n%%.o: %%.c all.h\n\tcc -c -o $@ $<\n' > Makefile
+            make -s -j6; ./prog
+            make -j6 | grep -q 'is up to date'
+            sleep 0.01; touch f7.c; [ $(make -j6 | grep -c '^cc -c') = 1 ]
+            sleep 0.01; touch all.h; [ $(make -j6 | grep -c '^cc -c') = 41 ]; ./prog
+            "#,
+        );
+        world.remount();
+        world.sh("make -j6 | grep -q 'is up to date'; ./prog");
+    });
+}
+
+#[test]
+fn editors_replace_by_rename_and_keep_what_the_file_was() {
+    in_every_setup(|world: &mut World| {
+        world.sh(
+            r#"
+            seq 2000 > text; chmod 640 text; chown 12:34 text; setfattr -n user.kept -v yes text; ln text hard
+            sed -i 's/^7$/seven/' text; [ "$(sed -n 7p text)" = seven ]; [ "$(sed -n 7p hard)" = 7 ]
+            [ "$(stat -c '%a %u %g' text)" = '640 12 34' ]
+            perl -i.orig -pe 's/^8$/eight/' text; [ "$(sed -n 8p text)" = eight ]; [ "$(sed -n 8p text.orig)" = 8 ]
+            for copy in no yes; do
+                vim.tiny -u NONE -es -c "set backup backupskip= backupcopy=$copy backupext=.bak$copy" -c '$s/$/ edited/' -c wq text
+            done
+            [ "$(tail -n 1 text)" = '2000 edited edited' ]; [ "$(tail -n 1 text.bakno)" = 2000 ]
+            [ "$(tail -n 1 text.bakyes)" = '2000 edited' ]
+            [ "$(stat -c '%a %u %g' text)" = '640 12 34' ]; [ $(wc -l < text) = 2000 ]
+            # What emacs, gedit and most libraries do.
+            python3 - <<'END'
+import os
+for i in range(50):
+    with open('.tmp', 'w') as f: f.write('version %d\n' % i * 100); f.flush(); os.fsync(f.fileno())
+    os.replace('.tmp', 'atomic'); d = os.open('.', os.O_RDONLY); os.fsync(d); os.close(d)
+    assert open('atomic').read() == 'version %d\n' % i * 100
+END
+            [ "$(ls -A | tr '\n' ' ')" = 'atomic hard text text.bakno text.bakyes text.orig ' ] || { ls -A; exit 1; }
+            "#,
+        );
+    });
+}
+
+#[test]
+fn programs_that_write_by_mmap() {
+    in_every_setup(|world: &mut World| {
+        world.sh("fio --name=m --ioengine=mmap --rw=randrw --bs=4k --size=16m --verify=crc32c --numjobs=2 --fsync=100 \
+             --do_verify=1 --verify_fatal=1 --minimal --output=/dev/null");
+        // A linker and a database with a mapped file.
+        world.sh(
+            r#"
+            printf 'int main(void) { return 0; }' > a.c; cc -g -o a a.c; ./a; strip a; ./a
+            sqlite3 m.db 'pragma mmap_size=100000000; pragma journal_mode=wal; create table t(a, b);
+                with recursive n(i) as (select 1 union all select i+1 from n where i<20000) insert into t select i, randomblob(50) from n;
+                update t set b = randomblob(60) where a % 2; select count(*) from t;' | tail -1 | grep -qx 20000
+            "#,
+        );
+        world.remount();
+        world.sh("./a; sqlite3 m.db 'pragma integrity_check' | grep -qx ok");
+    });
+}

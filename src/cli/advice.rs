@@ -110,11 +110,9 @@ fn cli(error: &CliError) -> Verdict {
             format!("Unmount it with `kmsfs umount {}`, or mount elsewhere.", point.display()),
         ),
         CliError::NoFuse(_) => say(S::NoFuse, NO_FUSE),
-        CliError::UnknownOption(_) => say(
-            S::Usage,
-            "Known are ro, rw, allow_other, default_permissions, dev, nodev, suid, nosuid, exec, noexec, noatime, \
-             writeback, nowriteback and fsname=NAME.",
-        ),
+        CliError::UnknownOption(_) => say(S::Usage, KNOWN_OPTIONS),
+        CliError::OpenedReadOnly(_) => say(S::ReadOnly, "Unmount it, and mount it again without `ro`."),
+        CliError::OpenPassphraseFile(_) => say(S::BadKeystore, "Keep it for its owner with `chmod 600`."),
         CliError::NotMounted(_) => say(S::NotMounted, "`kmsfs status` lists what is mounted."),
         CliError::Busy(path) => say(
             S::Busy,
@@ -159,6 +157,11 @@ fn cli(error: &CliError) -> Verdict {
 }
 
 const BROKEN_LOG: &str = "Keep the log as it is: it is evidence. What is listed was done by somebody who can write where it is stored.";
+const KNOWN_OPTIONS: &str = "Known are ro, rw, allow_other, default_permissions, dev, nodev, suid, nosuid, exec, noexec, \
+                             sync, async, dirsync, noatime, nodiratime, relatime, strictatime, writeback, nowriteback, \
+                             remount, fsname=NAME, keystore=DIR, store=ADDRESS, key_file=FILE, passphrase_file=FILE, \
+                             journal_mib=N, key_poll=N, init, key=KEY and plain_names.";
+
 const NO_FUSE: &str = "Load the kernel's module with `modprobe fuse`; in a container, start it with `--device /dev/fuse` \
                        and the capability SYS_ADMIN.";
 
@@ -336,7 +339,7 @@ fn mount(error: &MountError) -> Verdict {
             other => other.unwrap_or(bare(S::Failure)),
         },
         MountError::Busy(_) => bare(S::Busy),
-        MountError::Connection(_) | MountError::System(_) => bare(S::Failure),
+        MountError::Connection(_) | MountError::System(_) | MountError::ShutDown => bare(S::Failure),
         MountError::Finish(error) => fs(error),
     }
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::advice::Explanation;
+use super::options::MountOptions;
 use super::paths;
 
 const SUFFIX: &str = "sock";
@@ -39,6 +40,11 @@ pub(super) enum Request {
     },
     /// Read the domain records again and close what may not be used any more.
     Reload,
+    /// The mount has other options from now on.
+    Remounted {
+        /// All of them.
+        options: MountOptions,
+    },
     /// Answer once now, and once more when the mount has ended.
     Wait,
 }
@@ -54,7 +60,7 @@ pub(super) enum Answer {
         /// The domain.
         domain: String,
     },
-    /// To [`Request::Reload`], and at once to [`Request::Wait`].
+    /// To [`Request::Reload`] and [`Request::Remounted`], and at once to [`Request::Wait`].
     Done,
     /// The mount has ended, and the volume is clean.
     Ended,
@@ -245,7 +251,7 @@ impl Client {
 
 /// All mounts of this user that answer.
 pub(super) fn running() -> Vec<(Client, MountStatus)> {
-    let Ok(entries) = std::fs::read_dir(paths::runtime_dir()) else { return Vec::new() };
+    let entries = paths::runtime_dirs().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     let sockets = entries.flatten().map(|entry| entry.path());
     let sockets = sockets.filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX));
     sockets

@@ -33,6 +33,10 @@ pub(super) enum CliError {
     NoFuse(std::io::Error),
     #[error("unknown mount option {0:?}")]
     UnknownOption(String),
+    #[error("{} was mounted read-only, and its volume is not open for writing", .0.display())]
+    OpenedReadOnly(PathBuf),
+    #[error("{} can be read by others than its owner", .0.display())]
+    OpenPassphraseFile(PathBuf),
     #[error("no kmsfs volume is mounted at {}", .0.display())]
     NotMounted(PathBuf),
     #[error("{} is in use", .0.display())]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::client::KeyService;
+use kms_core::keystore::Argon2Params;
 use kms_core::model::Realm;
 use kms_core::service::EmbeddedKms;
 use serde::Serialize;
@@ -21,20 +22,23 @@ use crate::volume::{self, InitOptions, VolumeError};
 #[derive(Debug, clap::Args)]
 pub(super) struct InitArgs {
     /// The backing directory: an empty one, or one to be made
-    backing: PathBuf,
+    pub(super) backing: PathBuf,
     /// The KMS key: an id, an ARN or an alias
     #[arg(long, value_name = "KEY", default_value = volume::DEFAULT_KEY)]
-    key: String,
+    pub(super) key: String,
     /// Do not encrypt names of files and directories
     #[arg(long)]
-    plain_names: bool,
+    pub(super) plain_names: bool,
+    /// Seal a new keystore so that a mount opens it at once, and anybody can guess its passphrase. For tests
+    #[arg(long, hide = true)]
+    pub(super) dangerous_fast_kdf: bool,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    pub(super) keystore: KeystoreArgs,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Made {
+pub(super) struct Made {
     volume_id: String,
     backing: PathBuf,
     key_id: String,
@@ -74,9 +78,28 @@ impl Drop for Undo {
 }
 
 pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
+    let made = make(args)?;
+    if made.keystore_created {
+        note(&format!(
+            "made the keystore {}. Without it and what opens it the files cannot be read: keep a copy of both.",
+            made.keystore.display()
+        ));
+    }
+    output.show(&made, |made| {
+        format!(
+            "Made the volume {} in {} under the KMS key {}.",
+            made.volume_id,
+            made.backing.display(),
+            made.key_id
+        )
+    })
+}
+
+/// Makes the volume, and the keystore if it is missing.
+pub(super) fn make(args: &InitArgs) -> Result<Made> {
     let mut undo = Undo::default();
     let backing = prepare_backing(&args.backing, &mut undo)?;
-    let (service, keystore_created) = open_or_create(&args.keystore, &mut undo)?;
+    let (service, keystore_created) = open_or_create(args, &mut undo)?;
     let store = PosixStore::open(&backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let name_mode = if args.plain_names { NameMode::Plain } else { NameMode::Encrypted };
     let options = InitOptions { key: Some(args.key.clone()), name_mode };
@@ -86,22 +109,7 @@ pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
         .map_err(|source| CliError::Volume { path: backing.clone(), source })?;
     undo.keep();
     let keystore = args.keystore.dir()?;
-    if keystore_created {
-        note(&format!(
-            "made the keystore {}. Without it and what opens it the files cannot be read: keep a copy of both.",
-            keystore.display()
-        ));
-    }
-    let made =
-        Made { volume_id: made.volume_id.to_string(), backing, key_id: made.key, keystore, keystore_created };
-    output.show(&made, |made| {
-        format!(
-            "Made the volume {} in {} under the KMS key {}.",
-            made.volume_id,
-            made.backing.display(),
-            made.key_id
-        )
-    })
+    Ok(Made { volume_id: made.volume_id.to_string(), backing, key_id: made.key, keystore, keystore_created })
 }
 
 /// The backing directory, made if it is missing. Refused if it is taken, before anything is asked.
@@ -127,7 +135,8 @@ fn prepare_backing(path: &Path, undo: &mut Undo) -> Result<PathBuf> {
 }
 
 /// The keystore's service, and whether the keystore was made just now.
-fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedKms>, bool)> {
+fn open_or_create(init: &InitArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedKms>, bool)> {
+    let args = &init.keystore;
     if args.exists()? {
         return Ok((args.open()?, false));
     }
@@ -138,8 +147,13 @@ fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedK
         undo.key_file = Some(key_file.clone());
     }
     let secret = args.new_secret()?;
-    let service = keystore::create(&dir, &secret, Realm::local())?;
+    let service = keystore::create(&dir, &secret, Realm::local(), cost(init.dangerous_fast_kdf))?;
     // One in a database stays: it may have been made for more than this volume.
     undo.keystore = args.store.is_none().then_some(dir);
     Ok((Arc::new(service), true))
+}
+
+/// What it costs to try a passphrase.
+fn cost(dangerous_fast_kdf: bool) -> Argon2Params {
+    if dangerous_fast_kdf { Argon2Params::dangerous_fast() } else { Argon2Params::default() }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, Place, RootKeySource};
+use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, KeystoreError, Place, RootKeySource};
 use kms_core::model::{Caller, Plaintext, Realm};
 use kms_core::service::EmbeddedKms;
 use kms_core::store::PostgresConfig;
@@ -161,13 +161,13 @@ fn given_secret(key_file: Option<&PathBuf>, passphrase_file: Option<&PathBuf>) -
 }
 
 /// Makes the keystore `dir`, and opens it.
-pub(super) fn create(dir: &Path, secret: &Secret, realm: Realm) -> Result<EmbeddedKms> {
+pub(super) fn create(dir: &Path, secret: &Secret, realm: Realm, argon2: Argon2Params) -> Result<EmbeddedKms> {
     let place = place(dir)?;
     if let (Place::Directory(dir), Some(parent)) = (&place, dir.parent()) {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make the directory of {}", dir.display()))?;
     }
-    let options = CreateOptions { realm, ..CreateOptions::default() };
+    let options = CreateOptions { realm, argon2 };
     place.create(&secret.source(), &options).with_context(|| format!("cannot make the keystore {place}"))
 }
 

@@ -53,7 +53,7 @@ pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
                 return Err(KeystoreError::AlreadyExists { path: dir }.into());
             }
             let secret = args.keystore.new_secret()?;
-            keystore::create(&dir, &secret, realm)?;
+            keystore::create(&dir, &secret, realm, Argon2Params::default())?;
         }
         KeystoreVerb::Reseal(new) => {
             let (dir, old) = args.keystore.secret()?;

@@ -9,6 +9,7 @@ mod erase;
 mod error;
 mod exit;
 mod export;
+mod helper;
 mod info;
 mod init;
 mod key;
@@ -23,6 +24,7 @@ mod output;
 mod paths;
 mod progress;
 mod protect;
+mod remount;
 mod rewrap;
 mod serve;
 mod status;
@@ -30,12 +32,14 @@ mod umount;
 mod volume;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use advice::Explanation;
 pub use exit::{EXIT_CODES, ExitCodeLine, ExitStatus};
+use helper::Helper;
 use output::Output;
 
 /// A file system with transparent envelope encryption under KMS keys.
@@ -71,8 +75,17 @@ enum Verb {
     Version,
 }
 
-/// Runs one command with the arguments `args`, the name of the program first.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
+/// Runs one command with the arguments `args`, the name of the program first, and returns its exit code: one of
+/// [`EXIT_CODES`], or of mount(8) if the name of the program is that of one of its helpers.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<_> = args.into_iter().collect();
+    match args.first().and_then(|program| Helper::called(Path::new(program))) {
+        Some(helper) => helper.run(&args),
+        None => run_verb(args).code(),
+    }
+}
+
+fn run_verb(args: Vec<OsString>) -> ExitStatus {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {

@@ -16,7 +16,12 @@ fn absolute_from(variable: &str) -> Option<PathBuf> {
 }
 
 fn home() -> Result<PathBuf> {
-    absolute_from("HOME").ok_or_else(|| CliError::NoHome.into())
+    match absolute_from("HOME") {
+        Some(home) => Ok(home),
+        // Mounts of fstab(5) are made by a root whose environment is empty.
+        None if rustix::process::geteuid().is_root() => Ok("/root".into()),
+        None => Err(CliError::NoHome.into()),
+    }
 }
 
 /// The keystore that is used if nobody names another one.
@@ -48,6 +53,16 @@ pub(super) fn runtime_dir() -> PathBuf {
     } else {
         format!("/tmp/{APP}-{}", uid.as_raw()).into()
     }
+}
+
+/// Where control sockets of this user may be: a root who has logged in also looks for those of fstab(5).
+pub(super) fn runtime_dirs() -> Vec<PathBuf> {
+    let mut dirs = vec![runtime_dir()];
+    let of_system = PathBuf::from("/run").join(APP);
+    if rustix::process::geteuid().is_root() && dirs[0] != of_system {
+        dirs.push(of_system);
+    }
+    dirs
 }
 
 /// Makes `dir` with its parents, for this user alone; refuses one that others own or may write.

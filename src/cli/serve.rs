@@ -1,6 +1,7 @@
 //! The process that serves a mount, in the foreground or as a daemon.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use super::options::MountOptions;
 use super::protect;
 use crate::crypto::Kernel;
 use crate::fs::{MountedVolume, VolumeParts};
-use crate::fuse::{EntryNotifier, MountConfig, Session};
+use crate::fuse::{EntryNotifier, MountConfig, MountError, Session};
 use crate::store::BackingStore;
 use crate::store::posix::PosixStore;
 use crate::volume::{OpenMode, OpenOptions, OpenVolume};
@@ -102,11 +103,18 @@ pub(super) fn serve(
 
 /// Serves until the mount is gone, then closes the volume.
 fn finish(session: Session, served: &Served, control: Option<&Control>) -> Result<()> {
-    let run = session.run().context("the mount ended with an error");
+    let ended = session.run();
     if let Some(control) = control {
         control.close();
     }
-    let Some(volume) = served.volume.write().take() else { return run };
+    let volume = served.volume.write().take();
+    if matches!(ended, Err(MountError::ShutDown)) {
+        // Dropped, not closed: that is what a crash is.
+        tracing::warn!("unmounted after a shutdown");
+        return Ok(());
+    }
+    let run = ended.context("the mount ended with an error");
+    let Some(volume) = volume else { return run };
     let closed = volume.close().context("the volume could not be closed; the next mount recovers it");
     tracing::info!(clean = closed.is_ok(), "unmounted");
     run.and(closed)
@@ -135,12 +143,7 @@ fn mount_config(request: &ServeRequest) -> MountConfig {
     let options = &request.options;
     let source = options.source.clone().unwrap_or_else(|| request.backing.display().to_string());
     let mut config = MountConfig::new(request.mountpoint.clone(), source);
-    config.allow_other = options.allow_other;
-    config.read_only = options.read_only;
-    config.no_suid = !options.suid;
-    config.no_dev = !options.dev;
-    config.no_exec = options.no_exec;
-    config.write_back = options.write_back;
+    options.configure(&mut config);
     config.key_poll_interval = Duration::from_secs(request.key_poll_secs);
     config
 }
@@ -174,6 +177,8 @@ fn carry_out_due(service: &Arc<EmbeddedKms>) -> Result<()> {
 struct Served {
     request: ServeRequest,
     since: u64,
+    /// As it was mounted, or remounted last.
+    read_only: AtomicBool,
     mounted: Weak<MountedVolume>,
     notifier: EntryNotifier,
     /// Taken out when the mount ends. Requests hold it for reading while they work.
@@ -188,7 +193,14 @@ impl Served {
         notifier: EntryNotifier,
     ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { request: request.clone(), since, mounted, notifier, volume: RwLock::new(Some(volume)) }
+        Self {
+            request: request.clone(),
+            since,
+            read_only: AtomicBool::new(request.options.read_only),
+            mounted,
+            notifier,
+            volume: RwLock::new(Some(volume)),
+        }
     }
 
     /// A volume that cannot be locked may be mounted several times.
@@ -215,7 +227,7 @@ impl Served {
             volume: volume.volume_id().to_string(),
             backing: self.request.backing.clone(),
             mountpoint: self.request.mountpoint.clone(),
-            read_only: self.request.options.read_only,
+            read_only: self.read_only.load(Ordering::Relaxed),
             session: volume.session().map(|session| session.0),
             keystore: self.request.keystore.clone(),
             log: self.request.log.clone(),
@@ -231,6 +243,18 @@ impl Served {
         let (domain, replaced) = protect::in_volume(volume, &mounted, path, key)?;
         self.notifier.entry_changed(replaced.parent, &replaced.name)?;
         Ok(Answer::Protected { domain })
+    }
+
+    /// The kernel's part of a remount is done.
+    fn remounted(&self, options: &MountOptions) -> Result<Answer> {
+        let mounted = self.mounted.upgrade().context(ENDING)?;
+        self.read_only.store(options.read_only, Ordering::Relaxed);
+        mounted.set_access_times(options.noted_accesses(), options.no_dir_access_times);
+        mounted.set_dir_sync(options.sync || options.dir_sync);
+        if options.read_only {
+            mounted.checkpoint()?;
+        }
+        Ok(Answer::Done)
     }
 
     fn reload(&self) -> Result<Answer> {
@@ -253,6 +277,7 @@ impl Handler for Served {
             }
             Request::Protect { path, key } => self.protect(&path, &key),
             Request::Reload => self.reload(),
+            Request::Remounted { options } => self.remounted(&options),
             Request::Wait => Ok(Answer::Done),
         };
         answer.unwrap_or_else(|error| Answer::Failed(Explanation::of(&error)))

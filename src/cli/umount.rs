@@ -12,7 +12,7 @@ use super::control::{self, Client, MountStatus, Request};
 use super::error::CliError;
 use super::mounts::{self, FILE_SYSTEM_TYPE, MountEntry};
 use super::output::{Output, note};
-use super::volume::{is_running, lock_holder};
+use super::volume::{backing_of_source, is_running, lock_holder};
 use super::{mount, paths};
 
 /// The helper through which users other than root unmount.
@@ -24,10 +24,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, clap::Args)]
 pub(super) struct UmountArgs {
     /// Where the volume is mounted
-    mountpoint: PathBuf,
+    pub(super) mountpoint: PathBuf,
     /// Remove the mount from the tree now, although it is in use, and do not wait
     #[arg(long, short)]
-    lazy: bool,
+    pub(super) lazy: bool,
 }
 
 pub(super) fn run(args: &UmountArgs, _output: Output) -> Result<()> {
@@ -65,7 +65,8 @@ fn unmount_and_wait(point: &Path, mut client: Client, status: &MountStatus) -> R
 
 /// A mount whose process does not answer to this user: the lock of its volume names the process.
 fn unmount_unknown(point: &Path, entry: &MountEntry) -> Result<()> {
-    let holder = lock_holder(&entry.source).filter(|holder| holder.is_running_here());
+    let holder =
+        lock_holder(&backing_of_source(entry.source.as_os_str())).filter(|holder| holder.is_running_here());
     unmount(point)?;
     if let Some(holder) = holder {
         wait_for_process(holder.pid);

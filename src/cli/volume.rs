@@ -1,5 +1,8 @@
 //! A volume as the command line sees it before any key is asked for.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -20,6 +23,19 @@ pub(super) fn resolve_backing(path: &Path) -> Result<PathBuf> {
             Err(CliError::Missing(path.to_owned()).into())
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The backing directory in the source of a mount: a path, or one behind a name as in `kmsfs:/srv/backing`.
+pub(super) fn backing_of_source(source: &OsStr) -> PathBuf {
+    let bytes = source.as_bytes();
+    let named =
+        bytes.windows(2).position(|pair| pair == b":/").filter(|colon| !bytes[..*colon].contains(&b'/'));
+    match named {
+        Some(colon) if std::fs::symlink_metadata(source).is_err() => {
+            OsStr::from_bytes(&bytes[colon + 1..]).into()
+        }
+        _ => source.into(),
     }
 }
 
@@ -66,15 +82,28 @@ pub(super) struct LockText {
 }
 
 impl LockText {
+    /// Whether that process has the lock file of the volume in `backing` open. Nothing is known of processes of other
+    /// users or machines.
+    pub(super) fn holds_lock(&self, backing: &Path) -> bool {
+        let id = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let Ok(lock) = std::fs::metadata(backing.join(VOLUME_DIR).join("lock")).map(id) else { return false };
+        let Ok(open) = std::fs::read_dir(format!("/proc/{}/fd", self.pid)) else { return false };
+        self.host == crate::store::host_name()
+            && open.flatten().any(|fd| std::fs::metadata(fd.path()).is_ok_and(|found| id(found) == lock))
+    }
+
     /// Whether a process of that number runs on this machine.
     pub(super) fn is_running_here(&self) -> bool {
         self.host == crate::store::host_name() && is_running(self.pid)
     }
 }
 
-/// Whether a process of this number runs.
+/// Whether a process of this number runs. One that has ended and whose parent has not asked how holds nothing any more.
 pub(super) fn is_running(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
+    // proc_pid_stat(5): the state stands behind the name, which may hold anything.
+    let behind_name = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+    !matches!(stat.get(behind_name + 2), Some(b'Z' | b'X'))
 }
 
 /// The backing directory that `path` names: itself, or that of the volume that is mounted there.
@@ -83,7 +112,7 @@ pub(super) fn backing_of(path: &Path) -> Result<PathBuf> {
     match mounts::at(&point)?.filter(|entry| entry.kind == FILE_SYSTEM_TYPE) {
         Some(entry) => match control::at(&point) {
             Some((_, status)) => Ok(status.backing),
-            None => Ok(entry.source),
+            None => Ok(backing_of_source(entry.source.as_os_str())),
         },
         None => resolve_backing(path),
     }

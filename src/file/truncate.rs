@@ -11,6 +11,10 @@ use crate::format::geometry::{MAX_PLAIN_SIZE, backing_size, block_count, block_o
 use crate::format::{BlockIndex, PAGE_U64, RecordBody};
 use crate::journal::Reservation;
 
+/// Files of this many bytes can be kept in any backing directory. Whether larger ones can has to be tried before the
+/// journal promises it.
+const SIZE_OF_ANY_STORE: u64 = (1 << 31) - 1;
+
 impl EncryptedFile {
     /// Cuts or extends the file to `size` bytes; what is added reads as zero.
     ///
@@ -50,6 +54,10 @@ impl EncryptedFile {
             return self.shrink(state, &keys, size, room);
         }
         if self.is_journalled(state) {
+            let end = backing_size(size);
+            if end > state.backing_len.max(SIZE_OF_ANY_STORE) {
+                self.take_space(end - 1, end)?;
+            }
             let mut batch = Batch::begin(self, state)?;
             batch.size = size;
             batch.draft.push(self.file_ref, RecordBody::Size { size });

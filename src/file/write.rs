@@ -13,12 +13,12 @@ use super::overlay::Journalled;
 use super::read::with_scratch;
 use crate::crypto::{FileKeys, random};
 use crate::format::geometry::{
-    HEAD_BLOCKS, HEAD_ENTRIES_OFFSET, MAX_PLAIN_SIZE, block_of, data_offset, entry_offset, group_of,
-    stretch_end,
+    HEAD_BLOCKS, HEAD_ENTRIES_OFFSET, MAX_PLAIN_SIZE, block_of, data_offset, entry_offset, entry_page_offset,
+    group_of, stretch_end,
 };
 use crate::format::{BlockAad, BlockIndex, ENTRY_LEN, Entry, Header, PAGE, PAGE_U64, RecordBody};
 use crate::journal::{ChunkDraft, Reservation};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Record places that a chunk needs beside its images: the file's name and its seal.
 const FRAME_PLACES: usize = 3;
@@ -291,6 +291,7 @@ impl EncryptedFile {
     ) -> Result<(), FileError> {
         self.write_header(state)?;
         let blocks = piece.blocks();
+        self.make_room(state, blocks.clone())?;
         let mut block = blocks.start;
         while block < blocks.end {
             let mut batch = Batch::begin(self, state)?;
@@ -305,6 +306,35 @@ impl EncryptedFile {
             batch.append(state, room)?;
         }
         Ok(())
+    }
+}
+
+impl EncryptedFile {
+    /// Makes sure that journalled images of `blocks` can be put in place later: those that are holes take space then, or
+    /// lie beyond what the backing file system can store.
+    fn make_room(&self, state: &State, blocks: std::ops::Range<u64>) -> Result<(), FileError> {
+        let mut holes: Option<std::ops::Range<u64>> = None;
+        for block in blocks {
+            if matches!(self.block(state, BlockIndex(block))?, BlockState::Hole) {
+                holes = Some(holes.map_or(block, |holes| holes.start)..block + 1);
+            }
+        }
+        let Some(holes) = holes else { return Ok(()) };
+        let (first, last) = (BlockIndex(holes.start), BlockIndex(holes.end - 1));
+        // Entry pages of further groups lie between the data.
+        self.take_space(data_offset(first), data_offset(last) + PAGE_U64)?;
+        match group_of(first).map(entry_page_offset) {
+            Some(entries) => self.take_space(entries, entries + PAGE_U64),
+            None => Ok(()),
+        }
+    }
+
+    /// Reserves the bytes `from..to` of the backing file, where its file system can do that.
+    pub(super) fn take_space(&self, from: u64, to: u64) -> Result<(), FileError> {
+        match self.file.allocate(from, to - from) {
+            Err(error) if error.kind == StoreErrorKind::Unsupported => Ok(()),
+            other => Ok(other?),
+        }
     }
 }
 

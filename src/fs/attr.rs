@@ -96,7 +96,8 @@ impl MountedVolume {
             self.note_changed_content(&inode);
             return self.attr_of(&inode);
         }
-        if change.uid.is_some() || change.gid.is_some() {
+        // Without an owner it still clears set-id bits, as on any other file system.
+        if change.uid.is_some() || change.gid.is_some() || change.is_empty() {
             inode.node()?.set_owner(change.uid, change.gid)?;
             inode.privileges.reset();
         }
@@ -107,7 +108,7 @@ impl MountedVolume {
         if let Some(size) = change.size {
             self.with_content(&inode, |file| Ok(file.truncate(size)?))?;
             if !caller.keeps_privileges() {
-                self.kill_privileges(&inode)?;
+                self.kill_privileges(&inode, caller)?;
             }
             self.touch(&inode);
         }
@@ -130,15 +131,16 @@ impl MountedVolume {
         Ok(())
     }
 
-    /// Clears the set-id bits and the capabilities of a file whose content or owner changes, as Linux does: the
-    /// set-group-id bit only where the group may execute, because elsewhere it means mandatory locking.
-    pub(super) fn kill_privileges(&self, inode: &Inode) -> FsResult<()> {
+    /// Clears the set-id bits and the capabilities of a file whose content is changed by `caller`, as Linux does: a member
+    /// of its group loses the set-group-id bit only where the group may execute.
+    pub(super) fn kill_privileges(&self, inode: &Inode, caller: Caller) -> FsResult<()> {
         if inode.privileges.get() == Some(false) {
             return Ok(());
         }
-        let mode = inode.node()?.stat()?.mode & MODE_BITS;
+        let stat = inode.node()?.stat()?;
+        let mode = stat.mode & MODE_BITS;
         let mut kept = mode & !SET_UID;
-        if mode & GROUP_EXECUTE != 0 {
+        if mode & SET_GID != 0 && (mode & GROUP_EXECUTE != 0 || !caller.is_in_group(stat.gid)) {
             kept &= !SET_GID;
         }
         if kept != mode {
@@ -155,7 +157,19 @@ impl MountedVolume {
             }
             _ => {}
         }
-        inode.privileges.set(false);
+        inode.privileges.set(kept & SET_GID != 0);
+        Ok(())
+    }
+
+    /// Clears the set-group-id bit where `caller`, who has changed the access control list, is not in the group.
+    pub(super) fn kill_set_gid(&self, inode: &Inode, caller: Caller) -> FsResult<()> {
+        if caller.keeps_privileges() {
+            return Ok(());
+        }
+        let stat = inode.node()?.stat()?;
+        if stat.mode & SET_GID != 0 && !caller.is_in_group(stat.gid) {
+            inode.node()?.set_mode(stat.mode & MODE_BITS & !SET_GID)?;
+        }
         Ok(())
     }
 

@@ -1,51 +1,8 @@
 //! The content of regular files.
 
-use std::sync::Arc;
-
-use super::inode::Inode;
-use super::{
-    AllocateMode, Caller, FsError, FsResult, MountedVolume, NodeId, OpenMode, SeekTarget, WriteMode,
-};
-use crate::file::EncryptedFile;
+use super::{AllocateMode, Caller, FsError, FsResult, MountedVolume, NodeId, SeekTarget, WriteMode};
 
 impl MountedVolume {
-    /// Opens a regular file. Each success needs one [`Self::release`].
-    ///
-    /// # Errors
-    /// What the header, the keys and the backing file say.
-    pub fn open(&self, caller: Caller, id: NodeId, mode: OpenMode) -> FsResult<()> {
-        let inode = self.table.get(id)?;
-        let file = inode.join(&self.context)?;
-        if !mode.truncate {
-            return Ok(());
-        }
-        let cut = self.cut_to_nothing(caller, &inode, &file);
-        drop(file);
-        if cut.is_err()
-            && let Err(error) = inode.leave()
-        {
-            tracing::warn!(inode = id.0, %error, "a file could not be closed after a failed open");
-        }
-        cut
-    }
-
-    fn cut_to_nothing(&self, caller: Caller, inode: &Arc<Inode>, file: &Arc<EncryptedFile>) -> FsResult<()> {
-        file.truncate(0)?;
-        if !caller.keeps_privileges() {
-            self.kill_privileges(inode)?;
-        }
-        self.touch(inode);
-        Ok(())
-    }
-
-    /// Closes one handle of a file. The last one writes the seal; nothing waits for the device.
-    ///
-    /// # Errors
-    /// What the flush says. The handle is closed all the same.
-    pub fn release(&self, id: NodeId) -> FsResult<()> {
-        self.table.get(id)?.leave()
-    }
-
     /// Reads into `buf` and returns the number of bytes; fewer than asked for only at the end of the file.
     ///
     /// # Errors
@@ -53,7 +10,9 @@ impl MountedVolume {
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let inode = self.table.get(id)?;
         self.note_read(&inode);
-        self.with_content(&inode, |file| Ok(file.read(offset, buf)?))
+        let len = self.with_content(&inode, |file| Ok(file.read(offset, buf)?))?;
+        self.note_access(&inode);
+        Ok(len)
     }
 
     /// Writes all of `data`. Appending needs no mode of its own: this mount is the only writer, so the kernel
@@ -64,8 +23,8 @@ impl MountedVolume {
     pub fn write(&self, id: NodeId, offset: u64, data: &[u8], mode: WriteMode) -> FsResult<()> {
         let inode = self.table.get(id)?;
         self.with_content(&inode, |file| Ok(file.write(offset, data)?))?;
-        if mode.kill_privileges {
-            self.kill_privileges(&inode)?;
+        if let Some(caller) = mode.kill_privileges {
+            self.kill_privileges(&inode, caller)?;
         }
         self.touch(&inode);
         Ok(())
@@ -93,7 +52,14 @@ impl MountedVolume {
     ///
     /// # Errors
     /// [`FsError::Invalid`] for an empty range or one beyond what an offset can say, and what the content says.
-    pub fn allocate(&self, id: NodeId, offset: u64, len: u64, mode: AllocateMode) -> FsResult<()> {
+    pub fn allocate(
+        &self,
+        caller: Caller,
+        id: NodeId,
+        offset: u64,
+        len: u64,
+        mode: AllocateMode,
+    ) -> FsResult<()> {
         if len == 0 {
             return Err(FsError::Invalid("an empty range"));
         }
@@ -108,6 +74,9 @@ impl MountedVolume {
             }
             Ok(())
         })?;
+        if !caller.keeps_privileges() {
+            self.kill_privileges(&inode, caller)?;
+        }
         self.touch(&inode);
         Ok(())
     }

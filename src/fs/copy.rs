@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FsResult, MountedVolume, NodeId};
+use super::{Caller, FsResult, MountedVolume, NodeId};
 use crate::file::EncryptedFile;
 
 /// Bytes copied at a time.
@@ -68,6 +68,7 @@ impl MountedVolume {
     /// What the two contents say.
     pub fn copy_range(
         &self,
+        caller: Caller,
         (from, from_offset): (NodeId, u64),
         (to, to_offset): (NodeId, u64),
         len: u64,
@@ -84,6 +85,10 @@ impl MountedVolume {
             })
         })?;
         if copied > 0 {
+            self.note_access(&source);
+            if !caller.keeps_privileges() {
+                self.kill_privileges(&target, caller)?;
+            }
             self.touch(&target);
         }
         Ok(copied)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attr::MODE_BITS;
 use super::inode::Inode;
-use super::{Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId, OpenMode};
+use super::{Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId};
 use crate::file::EncryptedFile;
 use crate::format::{DIR_ID_NAME, DomainId};
 use crate::names::{BackingEntry, DirNames, NameError};
@@ -124,69 +124,52 @@ impl MountedVolume {
         caller: Caller,
     ) -> FsResult<Entry> {
         let closed = self.context.closed_files();
-        let done = node.stat().map_err(FsError::from).and_then(|stat| {
-            let changed = self.give_to(dir, &node, &stat, caller)?;
-            let stat = if changed { node.stat()? } else { stat };
-            self.entry_from(node, (stat, closed), names.domain(), dir.id)
-        });
+        let done = node
+            .stat()
+            .map_err(FsError::from)
+            .and_then(|stat| {
+                let changed = self.give_to(dir, &node, &stat, caller)?;
+                let stat = if changed { node.stat()? } else { stat };
+                self.entry_from(node, (stat, closed), names.domain(), dir.id)
+            })
+            .and_then(|made| match self.changed_entries(dir) {
+                Ok(()) => Ok(made),
+                Err(error) => {
+                    self.forget(made.attr.id, 1);
+                    Err(error)
+                }
+            });
         if done.is_err() {
             self.undo_entry(dir, entry, kind);
+            dir.changed();
         }
-        dir.changed();
         done
     }
 
-    /// Creates and opens a regular file. One that is there already is opened instead, unless the mode forbids it.
+    /// Creates a regular file. Its content stays open for the first write.
     ///
     /// # Errors
     /// What the backing directory and the key service say.
-    pub fn create(
-        &self,
-        caller: Caller,
-        parent: NodeId,
-        name: &OsStr,
-        mode: NewMode,
-        open: OpenMode,
-    ) -> FsResult<Entry> {
+    pub fn create(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: NewMode) -> FsResult<Entry> {
         let dir = self.table.get(parent)?;
         let names = self.names_of(&dir)?;
         let entry = names.encrypt(name)?;
         let bits = self.mode_in(&dir, mode)?;
         let dir_node = dir.node()?;
-        let made = self.add_entry(&dir, &entry, |name| dir_node.create_file(name, bits));
-        let (node, file) = match made {
-            Err(FsError::Store(error)) if error.kind == StoreErrorKind::Exists && !open.exclusive => {
-                return self.open_existing(caller, parent, name, open);
-            }
-            other => other?,
-        };
+        let (node, file) = self.add_entry(&dir, &entry, |name| dir_node.create_file(name, bits))?;
         let found = self.finish_entry(&dir, &names, &entry, (Arc::clone(&node), NodeKind::File), caller)?;
         let inode = self.table.get(found.attr.id)?;
         match EncryptedFile::create_inode(&self.context, (node, file), inode.backing_ino, names.domain()) {
             Ok(content) => {
                 // The header goes out later, which is no change that anybody made.
                 inode.hold_times(found.attr.mtime, found.attr.ctime);
-                inode.adopt(content);
+                self.hold_new(&inode, content);
                 Ok(found)
             }
             Err(error) => {
                 self.forget(found.attr.id, 1);
                 self.undo_entry(&dir, &entry, NodeKind::File);
                 Err(error.into())
-            }
-        }
-    }
-
-    fn open_existing(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: OpenMode) -> FsResult<Entry> {
-        let found = self
-            .lookup(parent, name)?
-            .ok_or(FsError::Store(crate::store::StoreError::new("open", StoreErrorKind::NotFound)))?;
-        let id = found.attr.id;
-        match self.open(caller, id, mode).and_then(|()| self.attr(id)) {
-            Ok(attr) => Ok(Entry { attr }),
-            Err(error) => {
-                self.forget(id, 1);
-                Err(error)
             }
         }
     }
@@ -224,7 +207,7 @@ impl MountedVolume {
         Ok(child)
     }
 
-    /// Creates a pipe, a socket, a device node or an empty regular file.
+    /// Creates a pipe, a socket, a device node or a regular file.
     ///
     /// # Errors
     /// What the backing directory says.
@@ -237,8 +220,10 @@ impl MountedVolume {
         mode: NewMode,
         rdev: u64,
     ) -> FsResult<Entry> {
-        if matches!(kind, NodeKind::Directory | NodeKind::Symlink) {
-            return Err(FsError::Invalid("a node of this kind"));
+        match kind {
+            NodeKind::File => return self.create(caller, parent, name, mode),
+            NodeKind::Directory | NodeKind::Symlink => return Err(FsError::Invalid("a node of this kind")),
+            NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice | NodeKind::BlockDevice => {}
         }
         let dir = self.table.get(parent)?;
         let names = self.names_of(&dir)?;

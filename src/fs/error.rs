@@ -44,6 +44,9 @@ pub enum FsError {
     /// The name of an extended attribute does not fit once it is encrypted.
     #[error("the name of the extended attribute is too long")]
     XattrNameTooLong,
+    /// The volume was shut down as a crash would, by a test.
+    #[error("the volume was shut down")]
+    ShutDown,
     /// A name, target or attribute could not be translated.
     #[error(transparent)]
     Name(#[from] NameError),

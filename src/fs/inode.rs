@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::access::AccessNoted;
 use super::pool::PooledNode;
 use super::{FsError, FsResult, NodeId};
 use crate::file::{EncryptedFile, FileContext};
@@ -94,6 +95,7 @@ pub(super) struct Inode {
     /// Whether a request needed the content since this was last asked.
     needed: AtomicBool,
     times: Mutex<Option<LogicalTimes>>,
+    pub(super) access_noted: AccessNoted,
 }
 
 impl Inode {
@@ -119,6 +121,7 @@ impl Inode {
             open: Mutex::default(),
             needed: AtomicBool::new(false),
             times: Mutex::default(),
+            access_noted: AccessNoted::of(stat),
         }
     }
 
@@ -278,6 +281,7 @@ impl Inode {
 
     /// The content was changed now, at `time`.
     pub(super) fn touch(&self, time: SystemTime) {
+        self.access_noted.reset();
         *self.times.lock() = Some(LogicalTimes {
             mtime: time,
             ctime: time,
@@ -289,6 +293,7 @@ impl Inode {
 
     /// The kernel, which collects writes, says when the last of them was.
     pub(super) fn take_kernel_times(&self, mtime: SystemTime, ctime: SystemTime) {
+        self.access_noted.reset();
         *self.times.lock() =
             Some(LogicalTimes { mtime, ctime, ctime_is_floor: false, unsettled: true, chosen: false });
     }
@@ -307,6 +312,7 @@ impl Inode {
 
     /// Attributes were changed in the backing file: its ctime counts again.
     pub(super) fn changed(&self) {
+        self.access_noted.reset();
         if let Some(times) = &mut *self.times.lock() {
             times.ctime_is_floor = true;
         }

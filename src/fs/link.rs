@@ -23,7 +23,7 @@ impl MountedVolume {
         let (dir_node, node) = (dir.node()?, inode.node()?);
         self.add_entry(&dir, &entry, |name| dir_node.link(&*node, name))?;
         inode.changed();
-        dir.changed();
+        self.changed_entries(&dir)?;
         self.entry_of(node, names.domain(), parent)
     }
 

@@ -152,6 +152,7 @@ impl MountedVolume {
         let mut offset = offset;
         if offset == 0 {
             listing.rewind();
+            self.note_access(&listing.dir);
         }
         while offset < BEHIND_PARENT {
             let dot = self.dot(&listing.dir, offset);

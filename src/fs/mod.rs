@@ -3,6 +3,7 @@
 //! State belongs to the inode, never to a handle. `fuse` only decodes requests, calls [`MountedVolume`] and
 //! replies.
 
+mod access;
 mod ahead;
 mod attr;
 mod content;
@@ -25,11 +26,11 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
+pub use access::AccessTimes;
 pub use error::{FsError, FsResult};
 pub use listing::ListingHandle;
 pub use protect::Replaced;
 pub use types::{
-    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, OpenMode, SeekTarget,
-    WriteMode,
+    AllocateMode, Attr, AttrChange, Caller, Entry, ListedName, NewMode, NodeId, SeekTarget, WriteMode,
 };
 pub use volume::{MountKeys, MountedVolume, VolumeParts};

@@ -80,7 +80,7 @@ impl MountedVolume {
         dir.changed();
         let new_id = self.look_up(dir_id, name, known)?;
         for (name, value) in attributes {
-            self.set_xattr(new_id, &name, &value, XattrMode::Any)?;
+            self.set_xattr(Caller::SELF, new_id, &name, &value, XattrMode::Any)?;
         }
         Ok(Replaced { parent: dir_id, name: name.to_owned() })
     }
@@ -95,7 +95,7 @@ impl MountedVolume {
 
     /// Extended attributes are sealed for their directory, so that they have to be set again on another one.
     fn attributes_of(&self, id: NodeId) -> FsResult<Vec<(OsString, Vec<u8>)>> {
-        let names = self.list_xattrs(Caller { uid: 0, gid: 0 }, id)?;
+        let names = self.list_xattrs(Caller::SELF, id)?;
         names.into_iter().map(|name| self.get_xattr(id, &name).map(|value| (name, value))).collect()
     }
 

@@ -69,8 +69,7 @@ impl MountedVolume {
         if let Some(doomed) = doomed {
             self.after_removal(&doomed);
         }
-        dir.changed();
-        Ok(())
+        self.changed_entries(&dir)
     }
 
     /// Removes an empty directory.
@@ -90,8 +89,7 @@ impl MountedVolume {
         if let Some(doomed) = doomed {
             self.after_removal(&doomed);
         }
-        dir.changed();
-        Ok(())
+        self.changed_entries(&dir)
     }
 
     /// Removes the directory `name` of `dir`, in which only names of kmsfs's own are left.

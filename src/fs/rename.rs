@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::inode::Inode;
 use super::remove::{internal_names, says_not_empty};
-use super::{FsError, FsResult, MountedVolume, NodeId};
+use super::{Caller, FsError, FsResult, MountedVolume, NodeId};
 use crate::format::NameMode;
 use crate::names::BackingEntry;
 use crate::store::{NodeKind, RenameMode};
@@ -24,6 +24,7 @@ impl MountedVolume {
     /// to theirs; `mv` copies then. [`FsError::NotEmpty`], [`FsError::Store`].
     pub fn rename(
         &self,
+        caller: Caller,
         (parent, name): (NodeId, &OsStr),
         (new_parent, new_name): (NodeId, &OsStr),
         mode: RenameMode,
@@ -38,11 +39,12 @@ impl MountedVolume {
         let to = End { entry: new_names.encrypt(new_name)?, dir: new_dir };
         match mode {
             RenameMode::Exchange => self.exchange(&from, &to)?,
-            RenameMode::Replace | RenameMode::NoReplace => self.move_entry(&from, &to, mode)?,
+            RenameMode::Replace | RenameMode::NoReplace | RenameMode::Whiteout { .. } => {
+                self.move_entry(caller, &from, &to, mode)?;
+            }
         }
-        from.dir.changed();
-        to.dir.changed();
-        Ok(())
+        self.changed_entries(&to.dir)?;
+        self.changed_entries(&from.dir)
     }
 
     /// Exchanges two entries. Both names stay in use, and so do the links of long ones.
@@ -53,7 +55,7 @@ impl MountedVolume {
         Ok(())
     }
 
-    fn move_entry(&self, from: &End, to: &End, mode: RenameMode) -> FsResult<()> {
+    fn move_entry(&self, caller: Caller, from: &End, to: &End, mode: RenameMode) -> FsResult<()> {
         let replaced = self.examine(&to.dir, &to.entry.name)?;
         let (from_node, to_node) = (from.dir.node()?, to.dir.node()?);
         let moved = self.add_entry(&to.dir, &to.entry, |new_name| {
@@ -65,8 +67,13 @@ impl MountedVolume {
             }
             other => other?,
         }
-        // The same name may be given twice; its link stays then.
-        if !(from.dir.id == to.dir.id && from.entry.name == to.entry.name) {
+        let whiteout = matches!(mode, RenameMode::Whiteout { .. });
+        if whiteout {
+            self.own_whiteout(caller, from);
+        }
+        // The same name may be given twice, or be in use by a whiteout; its link stays then.
+        let in_use = whiteout || from.dir.id == to.dir.id && from.entry.name == to.entry.name;
+        if !in_use {
             self.drop_long_link(&from.dir, &from.entry);
         }
         if let Some(replaced) = replaced {
@@ -74,6 +81,16 @@ impl MountedVolume {
         }
         self.note_moved(&to.dir, &to.entry.name);
         Ok(())
+    }
+
+    /// Gives a whiteout, which the backing directory has made for this process, to the caller. One that stays root's hides
+    /// as well.
+    fn own_whiteout(&self, caller: Caller, from: &End) {
+        let node = from.dir.node().and_then(|dir| Ok(dir.lookup(&from.entry.name)?));
+        let given = node.and_then(|node| self.give_to(&from.dir, &node, &node.stat()?, caller));
+        if let Err(error) = given {
+            tracing::warn!(directory = from.dir.id.0, %error, "a whiteout stays root's");
+        }
     }
 
     /// Moves a directory over one in which only names of kmsfs's own are left, which the backing file system

@@ -13,7 +13,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{BackingStore, NodeKind, RenameMode, StoreErrorKind, XattrMode};
 use crate::volume::{self, InitOptions, OpenMode as VolumeMode, OpenOptions, OpenVolume};
 
-const ROOT: Caller = Caller { uid: 0, gid: 0 };
+const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 const MODE: NewMode = NewMode { mode: 0o666, umask: 0o022 };
 
 /// A mounted volume in memory.
@@ -48,10 +48,8 @@ impl World {
     }
 
     fn file(&self, parent: NodeId, text: &str, data: &[u8]) -> NodeId {
-        let open = OpenMode { exclusive: true, ..OpenMode::default() };
-        let id = self.fs.create(ROOT, parent, name(text), MODE, open).unwrap().attr.id;
+        let id = self.fs.create(ROOT, parent, name(text), MODE).unwrap().attr.id;
         self.fs.write(id, 0, data, WriteMode::default()).unwrap();
-        self.fs.release(id).unwrap();
         id
     }
 
@@ -143,8 +141,9 @@ fn long_names_come_and_go_with_their_links() {
     let refused = world.fs.make_dir(ROOT, NodeId::ROOT, name(&long), MODE).unwrap_err();
     assert_eq!(kind_of(&refused), Some(StoreErrorKind::Exists));
     assert_eq!(world.stored_names().len(), before + 2);
-    let rename =
-        |a: &str, b: &str, mode| world.fs.rename((NodeId::ROOT, name(a)), (NodeId::ROOT, name(b)), mode);
+    let rename = |a: &str, b: &str, mode| {
+        world.fs.rename(ROOT, (NodeId::ROOT, name(a)), (NodeId::ROOT, name(b)), mode)
+    };
     rename(&long, &other, RenameMode::NoReplace).unwrap();
     assert_eq!(world.stored_names().len(), before + 2);
     rename(&other, "short", RenameMode::Replace).unwrap();
@@ -163,7 +162,7 @@ fn directories_are_removed_and_replaced_with_their_ids() {
     let inner = world.file(a, "f", b"1");
     assert!(matches!(world.fs.remove_dir(NodeId::ROOT, name("a")), Err(FsError::NotEmpty)));
     let onto = |from: &str, to: &str| {
-        world.fs.rename((NodeId::ROOT, name(from)), (NodeId::ROOT, name(to)), RenameMode::Replace)
+        world.fs.rename(ROOT, (NodeId::ROOT, name(from)), (NodeId::ROOT, name(to)), RenameMode::Replace)
     };
     assert!(matches!(onto("b", "a"), Err(FsError::NotEmpty)));
     onto("a", "b").unwrap();
@@ -211,7 +210,7 @@ fn an_attribute_moved_to_another_name_or_file_does_not_open() {
     let world = World::new();
     let (a, b) = (world.file(NodeId::ROOT, "a", b"1"), world.file(NodeId::ROOT, "b", b"1"));
     for id in [a, b] {
-        world.fs.set_xattr(id, name("user.x"), b"value", XattrMode::Any).unwrap();
+        world.fs.set_xattr(ROOT, id, name("user.x"), b"value", XattrMode::Any).unwrap();
     }
     assert_eq!(world.fs.list_xattrs(ROOT, a).unwrap(), ["user.x"]);
     let node = |id| world.fs.table.get(id).unwrap().node().unwrap();
@@ -230,7 +229,6 @@ fn an_attribute_moved_to_another_name_or_file_does_not_open() {
 fn fencing_closes_the_files_of_a_domain_whose_key_is_gone() {
     let world = World::new();
     let id = world.file(NodeId::ROOT, "f", b"secret");
-    world.fs.open(ROOT, id, OpenMode::default()).unwrap();
     assert_eq!(world.read(id).unwrap(), b"secret");
     assert!(world.fs.fence_unusable().is_empty());
     world.service.disable(&world.key);
@@ -261,11 +259,14 @@ fn domains_are_a_border_for_renames_and_links() {
     let inside = world.file(dir, "g", b"y");
     let (from, to) = ((NodeId::ROOT, name("f")), (dir, name("g")));
     for mode in [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange] {
-        assert!(matches!(world.fs.rename(from, to, mode), Err(FsError::CrossDomain)));
+        assert!(matches!(world.fs.rename(ROOT, from, to, mode), Err(FsError::CrossDomain)));
     }
     assert!(matches!(world.fs.link(outside, dir, name("h")), Err(FsError::CrossDomain)));
     assert!(matches!(world.fs.link(inside, NodeId::ROOT, name("h")), Err(FsError::CrossDomain)));
-    world.fs.rename((NodeId::ROOT, name("own")), (NodeId::ROOT, name("moved")), RenameMode::Replace).unwrap();
+    world
+        .fs
+        .rename(ROOT, (NodeId::ROOT, name("own")), (NodeId::ROOT, name("moved")), RenameMode::Replace)
+        .unwrap();
     assert_eq!(world.names(dir), ["g"]);
 }
 
@@ -283,7 +284,7 @@ fn plain_names_reserve_only_the_volume_directory() {
     let dir = world.dir(NodeId::ROOT, "d");
     world.file(dir, ".kmsfs", b"");
     assert!(matches!(
-        world.fs.rename((NodeId::ROOT, name("plain")), (NodeId::ROOT, name("d")), RenameMode::Replace),
+        world.fs.rename(ROOT, (NodeId::ROOT, name("plain")), (NodeId::ROOT, name("d")), RenameMode::Replace),
         Err(FsError::Store(_))
     ));
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::store::{NodeKind, TimeChange};
+use crate::store::{NodeKind, TimeChange, process_is_in_group};
 
 /// How the kernel names an inode: the backing inode number, so that it is stable across mounts and one for
 /// all hard links.
@@ -21,15 +21,25 @@ pub struct Caller {
     pub uid: u32,
     /// Effective group.
     pub gid: u32,
+    /// The process; 0 if it is not known.
+    pub pid: u32,
 }
 
 impl Caller {
+    /// This process itself.
+    pub(super) const SELF: Self = Self { uid: 0, gid: 0, pid: 0 };
+
     /// Whether set-id bits are kept when the caller changes a file's content.
     ///
     /// The kernel decides that by `CAP_FSETID`, but not every request carries its decision; root is who has
     /// that capability.
     pub(super) fn keeps_privileges(&self) -> bool {
         self.uid == 0
+    }
+
+    /// Whether the caller is in the group `gid`.
+    pub(super) fn is_in_group(&self, gid: u32) -> bool {
+        self.gid == gid || process_is_in_group(self.pid, gid)
     }
 }
 
@@ -90,6 +100,12 @@ pub struct AttrChange {
 }
 
 impl AttrChange {
+    /// Whether nothing is to change: `chown(2)` with neither an owner nor a group.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { mode, uid, gid, size, atime, mtime, ctime: _ } = *self;
+        mode.is_none() && size.is_none() && uid.or(gid).is_none() && atime.is_none() && mtime.is_none()
+    }
+
     /// The times of collected writes, if this is nothing but the kernel's note of them: it alone sends a time of
     /// change, and it leaves the access time out.
     pub(super) fn kernel_times(&self) -> Option<(SystemTime, SystemTime)> {
@@ -117,20 +133,11 @@ pub struct NewMode {
     pub umask: u32,
 }
 
-/// How a file is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OpenMode {
-    /// Cut it to nothing.
-    pub truncate: bool,
-    /// With `create`: fail if the name is there.
-    pub exclusive: bool,
-}
-
 /// What a write carries beside its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteMode {
-    /// The kernel asks to clear the set-id bits and the capabilities of the file.
-    pub kill_privileges: bool,
+    /// The kernel asks to clear the set-id bits and the capabilities of the file, because this caller writes to it.
+    pub kill_privileges: Option<Caller>,
 }
 
 /// What `fallocate(2)` is asked to do.

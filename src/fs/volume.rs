@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::access::AccessRule;
 use super::ahead::Ahead;
 use super::held::HeldContents;
 use super::inode::Inode;
@@ -80,8 +82,11 @@ pub struct MountedVolume {
     pub(super) pool: Arc<NodePool>,
     pub(super) table: InodeTable,
     pub(super) listings: Listings,
+    pub(super) access_rule: AccessRule,
     pub(super) ahead: Ahead,
     held: HeldContents,
+    down: AtomicBool,
+    dir_sync: AtomicBool,
     root_dev: u64,
     root_ino: u64,
     /// Inodes whose content was changed since the last checkpoint, which changes their times behind them.
@@ -123,8 +128,11 @@ impl MountedVolume {
             pool,
             table: InodeTable::new(Arc::new(root)),
             listings: Listings::default(),
+            access_rule: AccessRule::default(),
             ahead: Ahead::default(),
             held: HeldContents::default(),
+            down: AtomicBool::new(false),
+            dir_sync: AtomicBool::new(false),
             root_dev: stat.dev,
             root_ino: stat.ino,
             changed_content: Mutex::default(),
@@ -169,6 +177,29 @@ impl MountedVolume {
         done
     }
 
+    /// Takes over the content of `inode`, which was just made, and keeps it open for the next request.
+    pub(super) fn hold_new(&self, inode: &Arc<Inode>, content: Arc<EncryptedFile>) {
+        inode.adopt(content);
+        self.held.hold(inode);
+    }
+
+    /// Whether each change of a directory is made durable before the request is answered.
+    pub fn set_dir_sync(&self, on: bool) {
+        self.dir_sync.store(on, Ordering::Relaxed);
+    }
+
+    /// Entries of `dir` have changed.
+    ///
+    /// # Errors
+    /// [`super::FsError::Store`] if the change has to be durable and is not.
+    pub(super) fn changed_entries(&self, dir: &Inode) -> FsResult<()> {
+        dir.changed();
+        if self.dir_sync.load(Ordering::Relaxed) {
+            dir.node()?.sync_dir()?;
+        }
+        Ok(())
+    }
+
     /// The content of `inode` was changed just now.
     pub(super) fn touch(&self, inode: &Arc<Inode>) {
         inode.touch(SystemTime::now());
@@ -187,9 +218,26 @@ impl MountedVolume {
     /// Gives back `count` references to an inode.
     pub fn forget(&self, id: NodeId, count: u64) {
         // The last reference closes a descriptor, after the table is unlocked.
-        if let Some(inode) = self.table.forget(id, count) {
-            self.held.forget(&inode);
+        let Some(inode) = self.table.forget(id, count) else { return };
+        self.held.forget(&inode);
+        // Nobody would seal it later.
+        if let Some(file) = inode.open_content()
+            && let Err(error) = file.flush()
+        {
+            tracing::error!(inode = inode.id.0, %error, "a forgotten file could not be flushed");
         }
+    }
+
+    /// From now on nothing more reaches the backing directory, as if the process had crashed. For tests of what a crash
+    /// leaves.
+    pub fn shut_down(&self) {
+        tracing::warn!("the volume was shut down on request; the next mount recovers it");
+        self.down.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Self::shut_down`] was called.
+    pub fn is_shut_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
     }
 
     /// Space and inodes of the backing file system.
@@ -206,6 +254,9 @@ impl MountedVolume {
     /// # Errors
     /// What the journal and the backing files say.
     pub fn checkpoint(&self) -> FsResult<()> {
+        if self.is_shut_down() {
+            return Ok(());
+        }
         self.held.sweep();
         let changed = std::mem::take(&mut *self.changed_content.lock());
         let done = self.context.checkpoint();
@@ -243,6 +294,9 @@ impl MountedVolume {
     /// # Errors
     /// The first error, after all files were tried.
     pub fn finish(&self) -> FsResult<()> {
+        if self.is_shut_down() {
+            return Ok(());
+        }
         let mut first = Ok(());
         self.table.for_each(|inode| {
             let Some(file) = inode.open_content() else { return };

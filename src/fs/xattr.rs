@@ -10,6 +10,7 @@ use crate::names::{NameError, StoredXattr, XattrClass, XattrSealer};
 use crate::store::{NodeKind, StoreError, StoreErrorKind, XattrMode};
 
 const ACL_PREFIX: &[u8] = b"system.posix_acl_";
+const ACL_ACCESS: &str = "system.posix_acl_access";
 const TRUSTED_PREFIX: &[u8] = b"trusted.";
 
 impl MountedVolume {
@@ -72,6 +73,9 @@ impl MountedVolume {
     }
 
     fn get_sealed(&self, inode: &Arc<Inode>, name: &OsStr) -> FsResult<Vec<u8>> {
+        if name.as_bytes().iter().position(|byte| *byte == b'.') == Some(name.len() - 1) {
+            return Err(FsError::Invalid("an attribute that has a namespace only"));
+        }
         if inode.node()?.list_xattrs()?.iter().all(|stored| StoredXattr::of(stored) != StoredXattr::Sealed) {
             return Err(no_attribute());
         }
@@ -90,15 +94,26 @@ impl MountedVolume {
     ///
     /// # Errors
     /// [`FsError::XattrNameTooLong`], [`FsError::Unsupported`], [`FsError::Store`].
-    pub fn set_xattr(&self, id: NodeId, name: &OsStr, value: &[u8], mode: XattrMode) -> FsResult<()> {
+    pub fn set_xattr(
+        &self,
+        caller: Caller,
+        id: NodeId,
+        name: &OsStr,
+        value: &[u8],
+        mode: XattrMode,
+    ) -> FsResult<()> {
         let inode = self.table.get(id)?;
         match XattrClass::of(name) {
             XattrClass::Clear => inode.node()?.set_xattr(name, value, mode)?,
             XattrClass::Unsupported => return Err(unsupported()),
             XattrClass::Encrypted => self.with_sealer(&inode, |sealer| {
                 let stored = stored_name(&sealer, name)?;
-                Ok(inode.node()?.set_xattr(&stored, &sealer.seal_value(&stored, value), mode)?)
+                let sealed = sealer.seal_value(&stored, value);
+                inode.node()?.set_xattr(&stored, &sealed, mode).map_err(too_large)
             })?,
+        }
+        if name == ACL_ACCESS {
+            self.kill_set_gid(&inode, caller)?;
         }
         self.after_xattr(&inode, name);
         Ok(())
@@ -166,6 +181,14 @@ fn stored_name(sealer: &XattrSealer<'_>, name: &OsStr) -> FsResult<OsString> {
     match sealer.seal_name(name) {
         Err(NameError::TooLong) => Err(FsError::XattrNameTooLong),
         other => Ok(other?),
+    }
+}
+
+/// A value that only its seal makes too large for Linux does not fit, as one that is too large for the file system.
+fn too_large(error: StoreError) -> FsError {
+    match error.kind {
+        StoreErrorKind::Range => FsError::Store(StoreError { kind: StoreErrorKind::NoSpace, ..error }),
+        _ => error.into(),
     }
 }
 

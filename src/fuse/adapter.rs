@@ -21,14 +21,15 @@ use fuser::{
 };
 
 use super::convert::{self, TTL, caller, node_id};
+use super::session::MountConfig;
 use super::{errno, features};
 use crate::format::NAME_MAX;
 use crate::fs::{AttrChange, Entry, FsError, FsResult, ListingHandle, MountedVolume, NewMode, WriteMode};
 
 /// Inodes get new numbers when they are new, so one generation does.
 const GENERATION: Generation = Generation(0);
-/// Files have no state per handle.
-const FILE_HANDLE: FileHandle = FileHandle(0);
+/// `_IOR('X', 125, __u32)`.
+const FS_IOC_SHUTDOWN: u32 = 0x8004_587d;
 
 thread_local! {
     /// One buffer for each worker thread: a read needs no allocation.
@@ -40,11 +41,13 @@ pub(super) struct Adapter {
     volume: Arc<MountedVolume>,
     /// Whether the kernel collects writes. It owns size and times of a file with collected writes then.
     write_back: bool,
+    /// Whether `FS_IOC_SHUTDOWN` works.
+    dangerous_shutdown: bool,
 }
 
 impl Adapter {
-    pub(super) fn new(volume: Arc<MountedVolume>, write_back: bool) -> Self {
-        Self { volume, write_back }
+    pub(super) fn new(volume: Arc<MountedVolume>, config: &MountConfig) -> Self {
+        Self { volume, write_back: config.write_back, dangerous_shutdown: config.dangerous_shutdown }
     }
 
     /// Runs a request. A panic would end the loop of this thread, and with the last loop hang the mount.
@@ -53,7 +56,8 @@ impl Adapter {
         what: &'static str,
         work: impl FnOnce(&MountedVolume) -> FsResult<T>,
     ) -> Result<T, Errno> {
-        match catch_unwind(AssertUnwindSafe(|| work(&self.volume))) {
+        let work = || if self.volume.is_shut_down() { Err(FsError::ShutDown) } else { work(&self.volume) };
+        match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 let errno = errno::of(&error);
@@ -167,7 +171,7 @@ impl Filesystem for Adapter {
             size,
             atime: atime.map(convert::time_change),
             mtime: mtime.map(convert::time_change),
-            ctime,
+            ctime: ctime.map(convert::mended),
         };
         match self.run("setattr", |volume| volume.set_attr(caller(request), node_id(ino), &change)) {
             Ok(attr) => reply.attr(&TTL, &convert::file_attr(&attr)),
@@ -232,7 +236,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -242,7 +246,7 @@ impl Filesystem for Adapter {
     ) {
         let done = self.run("rename", |volume| {
             let mode = convert::rename_mode(flags)?;
-            volume.rename((node_id(parent), name), (node_id(newparent), newname), mode)
+            volume.rename(caller(request), (node_id(parent), name), (node_id(newparent), newname), mode)
         });
         Self::reply_empty(done, reply);
     }
@@ -284,7 +288,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -294,7 +298,8 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mode = WriteMode { kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let mode = WriteMode { kill_privileges: kill.then(|| caller(request)) };
         match self.run("write", |volume| volume.write(node_id(ino), offset, data, mode)) {
             // The kernel sends no more than a request holds, about 1 MiB.
             Ok(()) => reply.written(data.len() as u32),
@@ -314,19 +319,6 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         reply.error(Errno::ENOSYS);
-    }
-
-    fn release(
-        &self,
-        _request: &Request,
-        ino: INodeNo,
-        _fh: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        Self::reply_empty(self.run("release", |volume| volume.release(node_id(ino))), reply);
     }
 
     fn fsync(&self, _request: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
@@ -424,7 +416,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -433,7 +425,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let done = self.run("setxattr", |volume| {
-            volume.set_xattr(node_id(ino), name, value, convert::xattr_mode(flags)?)
+            volume.set_xattr(caller(request), node_id(ino), name, value, convert::xattr_mode(flags)?)
         });
         Self::reply_empty(done, reply);
     }
@@ -459,40 +451,38 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
+    /// Told that files are not created and opened in one, the kernel makes them with MKNOD and opens them without
+    /// a request: so none is needed when they are closed, either.
     fn create(
         &self,
-        request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        flags: i32,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
         reply: ReplyCreate,
     ) {
-        let open = convert::open_mode(OpenFlags(flags));
-        let done = self.run("create", |volume| {
-            volume.create(caller(request), node_id(parent), name, NewMode { mode, umask }, open)
-        });
-        match done {
-            Ok(entry) => {
-                let attr = convert::file_attr(&entry.attr);
-                reply.created(&TTL, &attr, GENERATION, FILE_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
-            }
-            Err(errno) => reply.error(errno),
-        }
+        reply.error(Errno::ENOSYS);
     }
 
     fn ioctl(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
-        _cmd: u32,
+        cmd: u32,
         _in_data: &[u8],
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        // The command's argument does not come along: its number says that the kernel writes one. So all three ways
+        // of shutting down are the one that loses most.
+        if self.dangerous_shutdown && cmd == FS_IOC_SHUTDOWN && request.uid() == 0 {
+            self.volume.shut_down();
+            return reply.ioctl(0, &[]);
+        }
         reply.error(Errno::ENOSYS);
     }
 
@@ -511,7 +501,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -520,7 +510,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let done = self.run("fallocate", |volume| {
-            volume.allocate(node_id(ino), offset, length, convert::allocate_mode(mode)?)
+            volume.allocate(caller(request), node_id(ino), offset, length, convert::allocate_mode(mode)?)
         });
         Self::reply_empty(done, reply);
     }
@@ -552,7 +542,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         ino_in: INodeNo,
         _fh_in: FileHandle,
         offset_in: u64,
@@ -564,7 +554,12 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let done = self.run("copy_file_range", |volume| {
-            volume.copy_range((node_id(ino_in), offset_in), (node_id(ino_out), offset_out), len)
+            volume.copy_range(
+                caller(request),
+                (node_id(ino_in), offset_in),
+                (node_id(ino_out), offset_out),
+                len,
+            )
         });
         match done {
             // One request copies far less than 4 GiB.

@@ -1,11 +1,11 @@
 //! Between the kernel's types and the file system's.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow};
-use rustix::fs::{FallocateFlags, FileType as ModeType, OFlags, XattrFlags};
+use fuser::{FileAttr, FileType, INodeNo, RenameFlags, Request, TimeOrNow};
+use rustix::fs::{FallocateFlags, FileType as ModeType, XattrFlags};
 
-use crate::fs::{AllocateMode, Attr, Caller, FsError, FsResult, NodeId, OpenMode, SeekTarget};
+use crate::fs::{AllocateMode, Attr, Caller, FsError, FsResult, NodeId, SeekTarget};
 use crate::store::{NodeKind, RenameMode, TimeChange, XattrMode};
 
 /// How long the kernel may keep names and attributes. This mount is the only writer, so they change through the
@@ -18,7 +18,7 @@ const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
 pub(super) fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
 pub(super) fn node_id(ino: INodeNo) -> NodeId {
@@ -84,7 +84,7 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
 
 /// The attributes of an entry that is not there: the kernel remembers that for as long as it is told.
 pub(super) fn no_entry() -> FileAttr {
-    let never = std::time::SystemTime::UNIX_EPOCH;
+    let never = UNIX_EPOCH;
     FileAttr {
         ino: INodeNo(0),
         size: 0,
@@ -104,16 +104,23 @@ pub(super) fn no_entry() -> FileAttr {
     }
 }
 
-pub(super) fn time_change(time: TimeOrNow) -> TimeChange {
-    match time {
-        TimeOrNow::SpecificTime(time) => TimeChange::At(time),
-        TimeOrNow::Now => TimeChange::Now,
+/// `fuser` takes the nanoseconds of a time before 1970 away from its seconds, to which the kernel adds them. (It answers
+/// as it should.)
+pub(super) fn mended(time: SystemTime) -> SystemTime {
+    match UNIX_EPOCH.duration_since(time) {
+        Ok(before) => {
+            let whole = Duration::from_secs(before.as_secs());
+            UNIX_EPOCH - whole + Duration::from_nanos(before.subsec_nanos().into())
+        }
+        Err(_) => time,
     }
 }
 
-pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
-    let flags = OFlags::from_bits_retain(flags.0.cast_unsigned());
-    OpenMode { truncate: flags.contains(OFlags::TRUNC), exclusive: flags.contains(OFlags::EXCL) }
+pub(super) fn time_change(time: TimeOrNow) -> TimeChange {
+    match time {
+        TimeOrNow::SpecificTime(time) => TimeChange::At(mended(time)),
+        TimeOrNow::Now => TimeChange::Now,
+    }
 }
 
 pub(super) fn rename_mode(flags: RenameFlags) -> FsResult<RenameMode> {
@@ -123,6 +130,10 @@ pub(super) fn rename_mode(flags: RenameFlags) -> FsResult<RenameMode> {
         Ok(RenameMode::NoReplace)
     } else if flags == RenameFlags::RENAME_EXCHANGE {
         Ok(RenameMode::Exchange)
+    } else if flags == RenameFlags::RENAME_WHITEOUT {
+        Ok(RenameMode::Whiteout { replace: true })
+    } else if flags == RenameFlags::RENAME_WHITEOUT | RenameFlags::RENAME_NOREPLACE {
+        Ok(RenameMode::Whiteout { replace: false })
     } else {
         Err(FsError::Invalid("rename flags"))
     }
@@ -168,6 +179,14 @@ pub(super) fn xattr_mode(flags: i32) -> FsResult<XattrMode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_before_1970_are_mended() {
+        let given = UNIX_EPOCH - Duration::new(5, 999_999_999);
+        assert_eq!(mended(given), UNIX_EPOCH - Duration::new(4, 1));
+        let whole = UNIX_EPOCH - Duration::from_secs(5);
+        assert_eq!((mended(whole), mended(UNIX_EPOCH)), (whole, UNIX_EPOCH));
+    }
 
     #[test]
     fn device_numbers_survive_both_ways() {

@@ -30,6 +30,8 @@ pub(super) fn of(error: &FsError) -> Errno {
         FsError::NoSuchOffset => Errno::ENXIO,
         // What setxattr(2) says about a name longer than 255 bytes.
         FsError::XattrNameTooLong => Errno::ERANGE,
+        // What ext4 and XFS answer after their shutdown.
+        FsError::ShutDown => Errno::EIO,
         FsError::Name(error) => of_name(error),
         FsError::File(error) => of_file(error),
         FsError::Key(error) => of_key(error),

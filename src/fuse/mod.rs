@@ -7,4 +7,5 @@ mod features;
 mod mountinfo;
 mod session;
 
+pub use crate::fs::AccessTimes;
 pub use session::{EntryNotifier, MountConfig, MountError, Session, Unmounter};

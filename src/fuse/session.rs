@@ -12,12 +12,13 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::adapter::Adapter;
 use super::mountinfo;
-use crate::fs::{MountedVolume, NodeId};
+use crate::fs::{AccessTimes, MountedVolume, NodeId};
 
 const DEVICE: &str = "/dev/fuse";
 const FILE_SYSTEM_TYPE: &str = "fuse.kmsfs";
@@ -46,6 +47,16 @@ pub struct MountConfig {
     /// Let the kernel collect writes. Faster for small ones; errors of the backing directory surface at fsync(2)
     /// and close(2) then.
     pub write_back: bool,
+    /// Each write is durable when it returns, and each change of a directory.
+    pub sync: bool,
+    /// Each change of a directory is durable when it returns.
+    pub dir_sync: bool,
+    /// When reading is noted.
+    pub access_times: AccessTimes,
+    /// Reading a directory is never noted.
+    pub no_dir_access_times: bool,
+    /// Root may end the mount as a crash would, with `FS_IOC_SHUTDOWN`: for tests of what a crash leaves.
+    pub dangerous_shutdown: bool,
     /// Worker threads; `None` is one per core, and two at least.
     pub threads: Option<usize>,
     /// Time between checkpoints.
@@ -66,6 +77,11 @@ impl MountConfig {
             no_dev: false,
             no_exec: false,
             write_back: false,
+            sync: false,
+            dir_sync: false,
+            access_times: AccessTimes::default(),
+            no_dir_access_times: false,
+            dangerous_shutdown: false,
             threads: None,
             checkpoint_interval: Duration::from_secs(5),
             key_poll_interval: Duration::from_secs(15),
@@ -81,12 +97,29 @@ impl MountConfig {
         if self.allow_other { SessionACL::All } else { SessionACL::Owner }
     }
 
+    /// Gives the mount at the mountpoint the options of this configuration that can change.
+    ///
+    /// # Errors
+    /// [`MountError::Mount`]; busy if files are open for writing and it is to be read-only.
+    pub fn remount(&self) -> Result<(), MountError> {
+        rustix::mount::mount_remount(&self.mountpoint, self.mount_flags(), c"")
+            .map_err(|errno| MountError::Mount { point: self.mountpoint.clone(), source: errno.into() })
+    }
+
     fn mount_flags(&self) -> MountFlags {
         let mut flags = MountFlags::empty();
         flags.set(MountFlags::RDONLY, self.read_only);
         flags.set(MountFlags::NOSUID, self.no_suid);
         flags.set(MountFlags::NODEV, self.no_dev);
         flags.set(MountFlags::NOEXEC, self.no_exec);
+        flags.set(MountFlags::SYNCHRONOUS, self.sync);
+        flags.set(MountFlags::DIRSYNC, self.dir_sync);
+        flags.set(MountFlags::NODIRATIME, self.no_dir_access_times);
+        flags |= match self.access_times {
+            AccessTimes::Relative => MountFlags::RELATIME,
+            AccessTimes::Always => MountFlags::STRICTATIME,
+            AccessTimes::Never => MountFlags::NOATIME,
+        };
         flags
     }
 }
@@ -122,6 +155,9 @@ pub enum MountError {
     /// A thread could not be started, or signals could not be watched.
     #[error("threads or signals: {0}")]
     System(std::io::Error),
+    /// The volume was shut down as a crash would, by a test: it has to be dropped, not closed.
+    #[error("the volume was shut down")]
+    ShutDown,
     /// What was written could not be made durable at the end.
     #[error("the last writes could not be made durable: {0}")]
     Finish(#[from] crate::fs::FsError),
@@ -148,7 +184,10 @@ impl Session {
     /// # Errors
     /// [`MountError`].
     pub fn mount(volume: Arc<MountedVolume>, config: &MountConfig) -> Result<Self, MountError> {
-        let adapter = Adapter::new(Arc::clone(&volume), config.write_back);
+        let noted = if config.read_only { AccessTimes::Never } else { config.access_times };
+        volume.set_access_times(noted, config.no_dir_access_times);
+        volume.set_dir_sync(config.sync || config.dir_sync);
+        let adapter = Adapter::new(Arc::clone(&volume), config);
         let failed = |source| MountError::Mount { point: config.mountpoint.clone(), source };
         let privileged = rustix::process::geteuid().is_root();
         let inner = if privileged {
@@ -198,14 +237,31 @@ impl Session {
             .name("kmsfs-tick".to_owned())
             .spawn(move || tick.run())
             .map_err(MountError::System)?;
+        // After the ticker, which puts in place what was promised before. The workers inherit it from this thread.
+        obey_quotas();
         let served = self.inner.run();
         stop.raise();
         if ticker.join().is_err() {
             tracing::error!("the tick thread panicked");
         }
+        if self.volume.is_shut_down() {
+            return Err(MountError::ShutDown);
+        }
         // What was written goes first, whatever became of the connection.
         self.volume.finish()?;
         served.map_err(MountError::Connection)
+    }
+}
+
+/// Makes this thread, and those that it starts, obey quotas, from which root is exempt by a capability: files of users
+/// are written by this process.
+fn obey_quotas() {
+    let dropped = rustix::thread::capabilities(None).and_then(|mut sets| {
+        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
+        rustix::thread::set_capabilities(None, sets)
+    });
+    if let Err(errno) = dropped {
+        tracing::warn!(%errno, "quotas of the backing file system may not be obeyed");
     }
 }
 
@@ -261,9 +317,13 @@ fn helper_config(config: &MountConfig) -> fuser::Config {
         MountOption::DefaultPermissions,
         if config.read_only { MountOption::RO } else { MountOption::RW },
     ];
-    if config.no_exec {
-        helper.mount_options.push(MountOption::NoExec);
-    }
+    let flags = [
+        (config.no_exec, MountOption::NoExec),
+        (config.sync, MountOption::Sync),
+        (config.dir_sync, MountOption::DirSync),
+        (config.access_times == AccessTimes::Never, MountOption::NoAtime),
+    ];
+    helper.mount_options.extend(flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, option)| option));
     helper
 }
 

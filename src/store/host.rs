@@ -20,3 +20,10 @@ pub fn keep_descriptors_from_children() {
         tracing::debug!(%errno, "inherited descriptors stay open in child processes");
     }
 }
+
+/// Whether the process `pid` has `gid` among its supplementary groups. No, if the process is gone or not to be seen here.
+pub fn process_is_in_group(pid: u32, gid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    groups.split_ascii_whitespace().any(|group| group.parse() == Ok(gid))
+}

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use host::{host_name, keep_descriptors_from_children};
+pub use host::{host_name, keep_descriptors_from_children, process_is_in_group};
 
 /// The outcome of a backing call.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -111,6 +111,13 @@ pub enum RenameMode {
     NoReplace,
     /// Exchange the two.
     Exchange,
+    /// Replace it, or fail if there is one and not `replace`, and leave a character device 0/0 at the old name: what
+    /// overlay file systems hide the entry of a lower layer with. [`StoreErrorKind::Unsupported`] or
+    /// [`StoreErrorKind::Invalid`] where that cannot be had in one step.
+    Whiteout {
+        /// As [`Self::Replace`], or as [`Self::NoReplace`].
+        replace: bool,
+    },
 }
 
 /// How an extended attribute is set.
@@ -278,6 +285,12 @@ pub trait BackingNode: Send + Sync {
 
     /// Removes an extended attribute.
     fn remove_xattr(&self, name: &OsStr) -> StoreResult<()>;
+
+    /// Lets the backing file system note, by its own rules, that this file or directory was read. Whatever else is read
+    /// here is not noted where that can be avoided.
+    fn note_access(&self) -> StoreResult<()> {
+        Ok(())
+    }
 
     /// Makes this directory's entries durable.
     fn sync_dir(&self) -> StoreResult<()>;

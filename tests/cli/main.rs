@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod custody;
+mod helper;
 mod keys;
 mod kills;
+mod memory;
 mod mounts;
 mod program;
 mod volumes;

@@ -20,7 +20,7 @@ use super::dice::Dice;
 use super::oracle::BLOCK;
 use super::tree::{Found, FoundTree, Thing, Truth};
 
-const USER: fs::Caller = fs::Caller { uid: 0, gid: 0 };
+const USER: fs::Caller = fs::Caller { uid: 0, gid: 0, pid: 0 };
 const FILE_MODE: NewMode = NewMode { mode: 0o644, umask: 0 };
 const DIR_MODE: NewMode = NewMode { mode: 0o755, umask: 0 };
 const TAG: &str = "user.tag";
@@ -305,7 +305,6 @@ pub(crate) fn read_dir(
 }
 
 fn read_file(volume: &MountedVolume, id: NodeId, size: u64) -> Result<Found, FsError> {
-    volume.open(USER, id, fs::OpenMode::default())?;
     // The size that the backing file shows may be corrected by the opening.
     let mut content = vec![0xee; size as usize + BLOCK];
     let len = volume.read(id, 0, &mut content)?;
@@ -316,7 +315,6 @@ fn read_file(volume: &MountedVolume, id: NodeId, size: u64) -> Result<Found, FsE
     } else {
         None
     };
-    volume.release(id)?;
     Ok(Found::File { content, tag })
 }
 
@@ -325,7 +323,7 @@ pub(crate) struct Life {
     pub(crate) store: Arc<SimulatedStore>,
     service: Arc<dyn KeyService>,
     pub(crate) truth: Truth,
-    /// Open files by their number.
+    /// Files that the kernel knows, by their number.
     open: BTreeMap<usize, NodeId>,
     /// The file that the next step is about.
     pub(crate) current: usize,
@@ -354,11 +352,7 @@ impl Life {
 
     /// Unmounts; the first thing that goes wrong is the answer.
     pub(crate) fn try_end(self) -> Result<(), String> {
-        let mut outcome = Ok(());
-        for id in self.open.values() {
-            outcome = outcome.and(self.mounted.release(*id).map_err(text));
-        }
-        outcome = outcome.and(self.mounted.finish().map_err(text));
+        let outcome = self.mounted.finish().map_err(text);
         drop(self.mounted);
         outcome.and(self.volume.close().map_err(text))
     }
@@ -391,7 +385,6 @@ impl Life {
             return Ok(Some(*id));
         }
         let id = self.node(&path)?;
-        self.mounted.open(USER, id, fs::OpenMode::default()).map_err(text)?;
         self.open.insert(self.current, id);
         Ok(Some(id))
     }
@@ -444,7 +437,11 @@ impl Life {
             }
             Op::Close => {
                 self.path();
-                self.open.remove(&self.current).map_or(Ok(()), |id| self.mounted.release(id).map_err(text))
+                // All that the file system hears of it is that the kernel forgets the file.
+                if let Some(id) = self.open.remove(&self.current) {
+                    self.mounted.forget(id, u64::MAX);
+                }
+                Ok(())
             }
             Op::SyncDir => {
                 self.mounted.sync_dir(NodeId::ROOT).map_err(text)?;
@@ -458,7 +455,7 @@ impl Life {
     fn create(&mut self, path: &str) -> Result<(), String> {
         let (dir, name) = self.place(path)?;
         self.current = self.truth.create(path);
-        let entry = self.mounted.create(USER, dir, name, FILE_MODE, fs::OpenMode::default()).map_err(text)?;
+        let entry = self.mounted.create(USER, dir, name, FILE_MODE).map_err(text)?;
         self.open.insert(self.current, entry.attr.id);
         Ok(())
     }
@@ -482,7 +479,7 @@ impl Life {
     fn punch(&mut self, offset: u64, len: u64) -> Result<(), String> {
         let Some(id) = self.file()? else { return Ok(()) };
         self.truth.files[self.current].content.punch(offset as usize, len as usize);
-        self.mounted.allocate(id, offset, len, AllocateMode::PunchHole).map_err(text)
+        self.mounted.allocate(USER, id, offset, len, AllocateMode::PunchHole).map_err(text)
     }
 
     fn sync(&mut self, data_only: bool) -> Result<(), String> {
@@ -500,7 +497,7 @@ impl Life {
         }
         self.truth.change(|tree| tree.rename(&from, &to));
         let (from, to) = (self.place(&from)?, self.place(&to)?);
-        self.mounted.rename(from, to, RenameMode::Replace).map_err(text)
+        self.mounted.rename(USER, from, to, RenameMode::Replace).map_err(text)
     }
 
     fn link(&mut self) -> Result<(), String> {
@@ -552,7 +549,7 @@ impl Life {
         });
         self.truth.change(|tree| drop(tree.paths.remove("d")));
         let (from, to) = ((NodeId::ROOT, OsStr::new("d")), (NodeId::ROOT, OsStr::new("e")));
-        self.mounted.rename(from, to, RenameMode::Replace).map_err(text)
+        self.mounted.rename(USER, from, to, RenameMode::Replace).map_err(text)
     }
 
     fn symlink(&mut self, long: bool) -> Result<(), String> {
@@ -566,6 +563,6 @@ impl Life {
     fn tag(&mut self, fill: u8) -> Result<(), String> {
         let Some(id) = self.file()? else { return Ok(()) };
         self.truth.tag(self.current, &[fill; 20]);
-        self.mounted.set_xattr(id, OsStr::new(TAG), &[fill; 20], XattrMode::Any).map_err(text)
+        self.mounted.set_xattr(USER, id, OsStr::new(TAG), &[fill; 20], XattrMode::Any).map_err(text)
     }
 }

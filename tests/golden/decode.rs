@@ -8,9 +8,7 @@ use std::sync::Arc;
 use kms_core::client::KeyService;
 use kms_core::model::{CiphertextBlob, DecryptRequest, EncryptionContext};
 use kms_core::service::EmbeddedKms;
-use kmsfs::fs::{
-    AllocateMode, AttrChange, Caller, MountedVolume, NewMode, NodeId, OpenMode as FileMode, WriteMode,
-};
+use kmsfs::fs::{AllocateMode, AttrChange, Caller, MountedVolume, NewMode, NodeId, WriteMode};
 use kmsfs::store::posix::PosixStore;
 use kmsfs::volume::{self, InitOptions, OpenMode};
 use serde_json::{Map, Value, json};
@@ -18,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::read::{describe, hex};
 use super::{VOLUMES, caller, fill, mounted, open, open_keystore, unpack, volumes_dir};
 
-const USER: Caller = Caller { uid: 0, gid: 0 };
+const USER: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 const FILE_MODE: NewMode = NewMode { mode: 0o640, umask: 0 };
 
 fn decoder(arguments: &[&OsStr]) -> Output {
@@ -121,7 +119,7 @@ fn change(volume: &MountedVolume, files: &[NodeId], dice: &mut impl FnMut(u64) -
             let change = AttrChange { size: Some(dice(90_000)), ..AttrChange::default() };
             volume.set_attr(USER, id, &change).unwrap();
         }
-        1 => volume.allocate(id, dice(80_000), 1 + dice(20_000), AllocateMode::PunchHole).unwrap(),
+        1 => volume.allocate(USER, id, dice(80_000), 1 + dice(20_000), AllocateMode::PunchHole).unwrap(),
         2 => volume.sync(id, false).unwrap(),
         _ => {
             let data: Vec<u8> = (0..1 + dice(9000)).map(|_| dice(256) as u8).collect();
@@ -153,7 +151,7 @@ fn the_independent_decoder_reads_random_volumes() {
         let files: Vec<NodeId> = ["a", "b", "c"]
             .iter()
             .map(|name| {
-                let made = tree.create(USER, NodeId::ROOT, OsStr::new(name), FILE_MODE, FileMode::default());
+                let made = tree.create(USER, NodeId::ROOT, OsStr::new(name), FILE_MODE);
                 made.unwrap().attr.id
             })
             .collect();

@@ -9,7 +9,7 @@ use kms_core::keystore::{Keystore, RootKeySource};
 use kms_core::model::CreateKeyRequest;
 use kms_core::service::EmbeddedKms;
 use kmsfs::format::NameMode;
-use kmsfs::fs::{Caller, MountedVolume, NewMode, NodeId, OpenMode as FileMode, WriteMode};
+use kmsfs::fs::{AttrChange, Caller, MountedVolume, NewMode, NodeId, WriteMode};
 use kmsfs::maintenance::{self, RewrapOptions};
 use kmsfs::store::posix::PosixStore;
 use kmsfs::store::{BackingStore, NodeKind, XattrMode};
@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::read::{describe, file_line, hex};
 use super::{KEY_FILE, KEYSTORE, VOLUMES, caller, mounted, open};
 
-const USER: Caller = Caller { uid: 0, gid: 0 };
+const USER: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 const FILE_MODE: NewMode = NewMode { mode: 0o640, umask: 0 };
 const DIR_MODE: NewMode = NewMode { mode: 0o750, umask: 0 };
 
@@ -47,15 +47,13 @@ impl Filling<'_> {
         len: usize,
         data: &[(usize, usize)],
     ) -> NodeId {
-        let made =
-            self.volume.create(USER, parent, OsStr::new(name), FILE_MODE, FileMode::default()).unwrap();
+        let made = self.volume.create(USER, parent, OsStr::new(name), FILE_MODE).unwrap();
         let mut content = vec![0; len];
         for (at, count) in data {
             let bytes = pattern(*count, at + len);
             self.volume.write(made.attr.id, *at as u64, &bytes, WriteMode::default()).unwrap();
             content[*at..at + count].copy_from_slice(&bytes);
         }
-        self.volume.release(made.attr.id).unwrap();
         let mut line = file_line(&content);
         line["mode"] = json!("0640");
         self.list.insert(format!("{path}/{name}"), line);
@@ -63,7 +61,7 @@ impl Filling<'_> {
     }
 
     fn tag(&mut self, id: NodeId, path: &str, name: &str, value: &[u8]) {
-        self.volume.set_xattr(id, OsStr::new(name), value, XattrMode::Any).unwrap();
+        self.volume.set_xattr(USER, id, OsStr::new(name), value, XattrMode::Any).unwrap();
         self.list[path][format!("xattr {name}")] = json!(hex(value));
     }
 
@@ -105,16 +103,13 @@ impl Filling<'_> {
         let mut content = pattern(self.large, self.large);
         let from = self.large - 10_000;
         content[from..from + 9_000].copy_from_slice(&pattern(9_000, 1));
-        self.volume.open(USER, overwritten, FileMode::default()).unwrap();
         self.volume.write(overwritten, from as u64, &pattern(9_000, 1), WriteMode::default()).unwrap();
-        self.volume.release(overwritten).unwrap();
         let mut line = file_line(&content);
         line["mode"] = json!("0640");
         self.list.insert(format!("/{LARGE}"), line);
-        let truncate = FileMode { truncate: true, ..FileMode::default() };
-        self.volume.open(USER, cut, truncate).unwrap();
+        let to_nothing = AttrChange { size: Some(0), ..AttrChange::default() };
+        self.volume.set_attr(USER, cut, &to_nothing).unwrap();
         self.volume.write(cut, 4990, b"ten bytes.", WriteMode::default()).unwrap();
-        self.volume.release(cut).unwrap();
         let mut content = vec![0; 4990];
         content.extend_from_slice(b"ten bytes.");
         let mut line = file_line(&content);

@@ -66,6 +66,7 @@ struct Running {
     unmounter: Unmounter,
     thread: JoinHandle<Result<(), MountError>>,
     volume: Arc<OpenVolume>,
+    store: Arc<PosixStore>,
 }
 
 /// As the file system calls the service.
@@ -111,7 +112,8 @@ impl World {
 
     /// Mounts the volume.
     pub(crate) fn mount(&mut self) {
-        let store: Arc<dyn BackingStore> = Arc::new(PosixStore::open(&self.backing).unwrap());
+        let posix = Arc::new(PosixStore::open(&self.backing).unwrap());
+        let store: Arc<dyn BackingStore> = posix.clone();
         let options = OpenOptions { journal_len: JOURNAL_LEN, ..OpenOptions::new(OpenMode::Exclusive) };
         let volume = OpenVolume::open_with(store, self.service.clone(), caller(), &options).unwrap();
         let volume = Arc::new(volume);
@@ -124,7 +126,7 @@ impl World {
         let session = Session::mount(mounted, &config).unwrap();
         let unmounter = session.unmounter();
         let thread = std::thread::spawn(move || session.run());
-        self.running = Some(Running { unmounter, thread, volume });
+        self.running = Some(Running { unmounter, thread, volume, store: posix });
     }
 
     /// Unmounts and closes the volume; panics if anything fails.
@@ -160,6 +162,16 @@ impl World {
             running.thread.join().unwrap().unwrap();
             Arc::into_inner(running.volume).unwrap().close().unwrap();
         }
+    }
+
+    /// How many contents are open.
+    pub(crate) fn open_contents(&self) -> usize {
+        self.running.as_ref().unwrap().volume.context().all_live().len()
+    }
+
+    /// How many system calls the mount has made on the backing directory.
+    pub(crate) fn backing_calls(&self) -> u64 {
+        self.running.as_ref().unwrap().store.counts().total()
     }
 
     pub(crate) fn unmounter(&self) -> Unmounter {

@@ -21,7 +21,7 @@ use kmsfs::store::simulated::{SimulatedOptions, SimulatedStore};
 use kmsfs::store::{BackingStore, FileAccess, NodeKind, NodeRef, XattrMode};
 use kmsfs::volume::{self, InitOptions, OpenMode, OpenOptions, OpenVolume};
 
-const USER: fs::Caller = fs::Caller { uid: 0, gid: 0 };
+const USER: fs::Caller = fs::Caller { uid: 0, gid: 0, pid: 0 };
 const MODE: NewMode = NewMode { mode: 0o644, umask: 0 };
 
 fn kms_caller() -> Caller {
@@ -46,18 +46,17 @@ type Found = BTreeMap<OsString, Result<Vec<u8>, String>>;
 
 fn fill(volume: &MountedVolume) {
     let file = |parent, name: &str, parts: &[(u64, usize)]| {
-        let entry = volume.create(USER, parent, OsStr::new(name), MODE, fs::OpenMode::default()).unwrap();
+        let entry = volume.create(USER, parent, OsStr::new(name), MODE).unwrap();
         for (offset, len) in parts {
             let data: Vec<u8> = (0..*len).map(|i| (i % 251) as u8 + 1).collect();
             volume.write(entry.attr.id, *offset, &data, fs::WriteMode::default()).unwrap();
         }
-        volume.release(entry.attr.id).unwrap();
         entry.attr.id
     };
     let root = NodeId::ROOT;
     file(root, "empty", &[]);
     let tagged = file(root, "short", &[(0, 10)]);
-    volume.set_xattr(tagged, OsStr::new("user.tag"), b"value", XattrMode::Any).unwrap();
+    volume.set_xattr(USER, tagged, OsStr::new("user.tag"), b"value", XattrMode::Any).unwrap();
     file(root, "two blocks, written twice", &[(0, 5000), (4000, 200)]);
     file(root, "sparse into the second group", &[(0, 4096), (17 * 4096, 100)]);
     file(root, &"long ".repeat(45), &[(0, 20)]);
@@ -101,14 +100,10 @@ fn read_entry(volume: &MountedVolume, attr: fs::Attr, path: &OsStr, found: &mut 
         }
         NodeKind::Symlink => drop(found.insert(path.to_owned(), volume.read_link(attr.id).map_err(text))),
         _ => {
-            let content = volume.open(USER, attr.id, fs::OpenMode::default()).and_then(|()| {
-                // More than the size says, so that a wrong size shows as well.
-                let mut content = vec![0; 200_000];
-                let len = volume.read(attr.id, 0, &mut content);
-                volume.release(attr.id)?;
-                content.truncate(len?);
-                Ok(content)
-            });
+            // More than the size says, so that a wrong size shows as well.
+            let mut content = vec![0; 200_000];
+            let read = volume.read(attr.id, 0, &mut content);
+            let content = read.map(|len| content[..len].to_vec());
             found.insert(path.to_owned(), content.map_err(text));
             let mut key = path.to_owned();
             key.push("#");

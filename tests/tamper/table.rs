@@ -43,12 +43,10 @@ fn write(mounted: &MountedVolume, dir: NodeId, name: &str, len: usize, seed: usi
     let name = OsStr::new(name);
     let id = match mounted.lookup(dir, name).unwrap() {
         Some(entry) => entry.attr.id,
-        None => mounted.create(USER, dir, name, MODE, fs::OpenMode::default()).unwrap().attr.id,
+        None => mounted.create(USER, dir, name, MODE).unwrap().attr.id,
     };
     let data: Vec<u8> = (0..len).map(|at| ((at * seed + at / 250) % 251) as u8 + 1).collect();
-    mounted.open(USER, id, fs::OpenMode::default()).unwrap();
     mounted.write(id, 0, &data, fs::WriteMode::default()).unwrap();
-    mounted.release(id).unwrap();
     id
 }
 
@@ -75,7 +73,7 @@ impl World {
             for (name, seed) in [("a", 3), ("b", 5)] {
                 let id = write(mounted, NodeId::ROOT, name, 30 * PAGE, seed);
                 for tag in ["user.one", "user.two"] {
-                    mounted.set_xattr(id, OsStr::new(tag), &[seed as u8; 9], XattrMode::Any).unwrap();
+                    mounted.set_xattr(USER, id, OsStr::new(tag), &[seed as u8; 9], XattrMode::Any).unwrap();
                 }
             }
             for name in ["d", "e"] {
@@ -91,7 +89,7 @@ impl World {
         let old = Arc::new(store.kill_image());
         session(&store, &service, |_, mounted| {
             let a = write(mounted, NodeId::ROOT, "a", 20 * PAGE, 11);
-            mounted.set_xattr(a, OsStr::new("user.one"), b"newer", XattrMode::Any).unwrap();
+            mounted.set_xattr(USER, a, OsStr::new("user.one"), b"newer", XattrMode::Any).unwrap();
         });
         let truth = read_all(&Arc::new(store.kill_image()), &service, OpenMode::ReadOnly).unwrap();
         assert!(truth.values().all(Result::is_ok) && truth.len() >= 10, "{:?}", truth.keys());

@@ -20,6 +20,9 @@ impl Tree {
                 return Err(Kind::NotADirectory);
             }
         }
+        if matches!(mode, RenameMode::Whiteout { .. }) {
+            return Err(Kind::Unsupported);
+        }
         self.live_dir(from.dir)?;
         self.live_dir(to.dir)?;
         let source = self.lookup(from.dir, &from.name)?;

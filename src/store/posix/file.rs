@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Advice, AtFlags, FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::counts::CallKind;
@@ -19,6 +19,8 @@ pub(super) struct PosixFile {
     fd: Arc<OwnedFd>,
     /// Whether this file has taken the lock.
     locked: AtomicBool,
+    /// Whether reading shows in the access time, and somebody has yet to read.
+    noted: AtomicBool,
     /// Store-wide state.
     shared: Arc<Shared>,
 }
@@ -26,7 +28,27 @@ pub(super) struct PosixFile {
 impl PosixFile {
     /// A file over `fd`.
     pub(super) fn new(fd: Arc<OwnedFd>, shared: &Arc<Shared>) -> Self {
-        Self { fd, locked: AtomicBool::new(false), shared: Arc::clone(shared) }
+        Self::with(fd, false, shared)
+    }
+
+    fn with(fd: Arc<OwnedFd>, noted: bool, shared: &Arc<Shared>) -> Self {
+        let (locked, noted) = (AtomicBool::new(false), AtomicBool::new(noted));
+        Self { fd, locked, noted, shared: Arc::clone(shared) }
+    }
+
+    /// A file over `fd`, which was opened without `O_NOATIME`.
+    pub(super) fn noted(fd: Arc<OwnedFd>, shared: &Arc<Shared>) -> Self {
+        Self::with(fd, true, shared)
+    }
+
+    /// Keeps reading out of the access time from now on, if the kernel lets this process ask for that.
+    fn stop_noting(&self) {
+        let set = self
+            .shared
+            .call(CallKind::Other, "set flags", || rustix::fs::fcntl_setfl(&*self.fd, OFlags::NOATIME));
+        if let Err(error) = set {
+            tracing::debug!(%error, "reading a file of another user shows in its access time");
+        }
     }
 
     /// `fallocate` in `mode`.
@@ -66,6 +88,9 @@ fn some_progress(written: usize) -> StoreResult<usize> {
 
 impl BackingFile for PosixFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> StoreResult<usize> {
+        if self.noted.load(Ordering::Relaxed) && self.noted.swap(false, Ordering::Relaxed) {
+            self.stop_noting();
+        }
         let mut filled = 0;
         while filled < buf.len() {
             let rest = &mut buf[filled..];

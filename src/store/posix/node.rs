@@ -93,7 +93,7 @@ impl PosixNode {
     fn created(&self, fd: OwnedFd) -> (NodeRef, FileRef) {
         let fd = Arc::new(fd);
         let node = Self::with(Arc::clone(&fd), true, Some(NodeKind::File), &self.shared);
-        (Arc::new(node), Arc::new(PosixFile::new(fd, &self.shared)))
+        (Arc::new(node), Arc::new(PosixFile::noted(fd, &self.shared)))
     }
 
     /// The entry `name`, which is of kind `known` if the caller made it.
@@ -412,6 +412,8 @@ impl BackingNode for PosixNode {
             RenameMode::Replace => RenameFlags::empty(),
             RenameMode::NoReplace => RenameFlags::NOREPLACE,
             RenameMode::Exchange => RenameFlags::EXCHANGE,
+            RenameMode::Whiteout { replace: true } => RenameFlags::WHITEOUT,
+            RenameMode::Whiteout { replace: false } => RenameFlags::WHITEOUT | RenameFlags::NOREPLACE,
         };
         self.shared.call(CallKind::Other, "rename", || {
             rustix::fs::renameat_with(&*self.fd, name, &*new_dir.fd, new_name, flags)
@@ -496,6 +498,22 @@ impl BackingNode for PosixNode {
             }
             None => self.through_proc("removexattr", |path| rustix::fs::removexattr(path, name)),
         }
+    }
+
+    fn note_access(&self) -> StoreResult<()> {
+        // The kernel notes a read of a descriptor without O_NOATIME, if it would for any other program.
+        match self.kind()? {
+            NodeKind::File => {
+                let fd = self.reopen_once(OFlags::RDONLY | OFlags::NONBLOCK)?;
+                self.shared.call(CallKind::Read, "read", || rustix::io::pread(&fd, &mut [0][..], 0))?;
+            }
+            NodeKind::Directory => {
+                let fd = self.reopen_once(OFlags::RDONLY | OFlags::DIRECTORY)?;
+                Listing::new(fd).read(&self.shared, 0, 1)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn sync_dir(&self) -> StoreResult<()> {
