@@ -151,8 +151,9 @@ fn the_independent_decoder_reads_random_volumes() {
         let files: Vec<NodeId> = ["a", "b", "c"]
             .iter()
             .map(|name| {
-                let made = tree.create(USER, NodeId::ROOT, OsStr::new(name), FILE_MODE);
-                made.unwrap().attr.id
+                let (root, name) = (NodeId::ROOT, OsStr::new(name));
+                let found = tree.lookup(root, name).unwrap();
+                found.unwrap_or_else(|| tree.create(USER, root, name, FILE_MODE).unwrap()).attr.id
             })
             .collect();
         (0..12).for_each(|_| change(&tree, &files, &mut dice));
