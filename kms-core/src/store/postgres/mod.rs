@@ -34,15 +34,21 @@ pub const FRESHNESS: Duration = Duration::from_millis(50);
 /// How often a transaction is run, at most.
 const ATTEMPTS: u32 = 5;
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("custom_key_stores.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("custom_key_stores.sql"), include_str!("marks.sql")];
 /// Locks out whoever else might migrate the same database at this moment: any number does.
 const MIGRATION_LOCK: i64 = 0x6b6d_7366;
 
-/// Takes the lock of all writers, and counts the change that is about to be made.
-const LOCK_FOR_CHANGE: &str =
-    "UPDATE change SET counter = counter + 1 RETURNING counter, pg_current_xact_id()::text";
+/// Takes the lock of all writers, counts the change that is about to be made, and leaves a mark. Old marks go.
+const LOCK_FOR_CHANGE: &str = "WITH locked AS (UPDATE change SET counter = counter + 1 RETURNING counter), \
+     made AS (INSERT INTO mark SELECT gen_random_uuid(), false, now() FROM locked RETURNING id), \
+     gone AS (DELETE FROM mark WHERE NOT of_audit AND at < now() - interval '1 hour') \
+     SELECT counter, pg_current_xact_id()::text, made.id::text FROM locked, made";
 /// Takes the lock of the audit log. Its records are not changes of keys, so nothing is counted.
-const LOCK_FOR_AUDIT: &str = "SELECT 0::bigint, pg_current_xact_id()::text FROM pg_advisory_xact_lock(7)";
+const LOCK_FOR_AUDIT: &str = "WITH locked AS (SELECT pg_advisory_xact_lock(7)), \
+     made AS (INSERT INTO mark SELECT gen_random_uuid(), true, now() FROM locked RETURNING id), \
+     gone AS (DELETE FROM mark WHERE of_audit AND at < now() - interval '1 hour') \
+     SELECT 0::bigint, pg_current_xact_id()::text, made.id::text FROM made";
 
 /// A [`MetadataStore`] in a PostgreSQL database.
 pub struct PostgresStore {
@@ -233,7 +239,7 @@ fn writing<E: From<StoreError>>(
     mut committed: impl FnMut(u64, Instant),
 ) -> Result<(), E> {
     attempts(pool, |connection| {
-        let (counter, id, locked) = match begin_change(connection, lock) {
+        let Begun { counter, id, mark, locked } = match begin_change(connection, lock) {
             Ok(begun) => begun,
             Err(error) => {
                 let _ = connection.client.batch_execute("ROLLBACK");
@@ -259,7 +265,7 @@ fn writing<E: From<StoreError>>(
                 return Attempt::Failed(backend(error).into());
             }
             // Nobody answered: it may have been committed.
-            Err(error) => match fate(pool, &id) {
+            Err(error) => match fate(pool, &id, &mark) {
                 Ok(true) => {}
                 Ok(false) => return Attempt::Again(backend(error).into()),
                 Err(error) => return Attempt::Failed(error.into()),
@@ -270,32 +276,52 @@ fn writing<E: From<StoreError>>(
     })
 }
 
-/// Begins a transaction and takes a lock. Returns the counter, the id of the transaction, and when the lock was there.
-fn begin_change(
-    connection: &mut Connection,
-    lock: &'static str,
-) -> Result<(u64, String, Instant), StoreError> {
+/// A transaction that holds its lock.
+struct Begun {
+    counter: u64,
+    /// Its number.
+    id: String,
+    /// What it leaves in the database if it is committed.
+    mark: String,
+    /// When the lock was there.
+    locked: Instant,
+}
+
+/// Begins a transaction and takes a lock.
+fn begin_change(connection: &mut Connection, lock: &'static str) -> Result<Begun, StoreError> {
     connection.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").map_err(backend)?;
     let statement = connection.statement(lock).map_err(backend)?;
     let row = connection.client.query_one(&statement, &[]).map_err(backend)?;
-    Ok((row.get::<_, i64>(0).cast_unsigned(), row.get(1), Instant::now()))
+    let counter = row.get::<_, i64>(0).cast_unsigned();
+    Ok(Begun { counter, id: row.get(1), mark: row.get(2), locked: Instant::now() })
 }
 
-/// Whether a transaction was committed whose commit was not answered.
-fn fate(pool: &Pool, id: &str) -> Result<bool, StoreError> {
+/// Whether a transaction was committed whose commit was not answered: whether its mark is there, once it is over.
+fn fate(pool: &Pool, id: &str, mark: &str) -> Result<bool, StoreError> {
     pool.clear();
     for _ in 0..50 {
         let mut connection = pool.take()?;
-        let asked = connection.client.query_one("SELECT pg_xact_status($1::text::xid8)", &[&id]);
-        let status: Option<String> = asked.map_err(backend)?.get(0);
-        pool.give(connection);
-        match status.as_deref() {
-            Some("committed") => return Ok(true),
-            Some("aborted") => return Ok(false),
-            _ => std::thread::sleep(Duration::from_millis(100)),
+        if is_under_way(&mut connection, id)? {
+            pool.give(connection);
+            std::thread::sleep(Duration::from_millis(100));
+            continue;
         }
+        let found = "SELECT EXISTS (SELECT FROM mark WHERE id = $1::text::uuid)";
+        let committed = connection.client.query_one(found, &[&mark]).map_err(backend)?.get(0);
+        pool.give(connection);
+        return Ok(committed);
     }
     Err(StoreError::Unavailable { problem: "what became of a change is not known".into() })
+}
+
+/// Whether the transaction of this number is neither committed nor ended. After a crash it may be another's number.
+fn is_under_way(connection: &mut Connection, id: &str) -> Result<bool, StoreError> {
+    match connection.client.query_one("SELECT pg_xact_status($1::text::xid8) = 'in progress'", &[&id]) {
+        Ok(row) => Ok(row.get::<_, Option<bool>>(0).unwrap_or(false)),
+        // A number that the database has not given since it crashed.
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => Ok(false),
+        Err(error) => Err(backend(error)),
+    }
 }
 
 impl MetadataStore for PostgresStore {
