@@ -298,20 +298,32 @@ fn begin_change(connection: &mut Connection, lock: &'static str) -> Result<Begun
 
 /// Whether a transaction was committed whose commit was not answered: whether its mark is there, once it is over.
 fn fate(pool: &Pool, id: &str, mark: &str) -> Result<bool, StoreError> {
+    let mut problem = "what became of a change is not known".to_owned();
     pool.clear();
     for _ in 0..50 {
         let mut connection = pool.take()?;
-        if is_under_way(&mut connection, id)? {
-            pool.give(connection);
-            std::thread::sleep(Duration::from_millis(100));
-            continue;
+        match ended(&mut connection, id, mark) {
+            Ok(Some(committed)) => {
+                pool.give(connection);
+                return Ok(committed);
+            }
+            Ok(None) => pool.give(connection),
+            // The database goes down again while it is asked.
+            Err(StoreError::Unavailable { problem: new }) => problem = new,
+            Err(error) => return Err(error),
         }
-        let found = "SELECT EXISTS (SELECT FROM mark WHERE id = $1::text::uuid)";
-        let committed = connection.client.query_one(found, &[&mark]).map_err(backend)?.get(0);
-        pool.give(connection);
-        return Ok(committed);
+        std::thread::sleep(Duration::from_millis(100));
     }
-    Err(StoreError::Unavailable { problem: "what became of a change is not known".into() })
+    Err(StoreError::Unavailable { problem })
+}
+
+/// Whether a transaction was committed; `None` as long as it is under way.
+fn ended(connection: &mut Connection, id: &str, mark: &str) -> Result<Option<bool>, StoreError> {
+    if is_under_way(connection, id)? {
+        return Ok(None);
+    }
+    let found = "SELECT EXISTS (SELECT FROM mark WHERE id = $1::text::uuid)";
+    Ok(Some(connection.client.query_one(found, &[&mark]).map_err(backend)?.get(0)))
 }
 
 /// Whether the transaction of this number is neither committed nor ended. After a crash it may be another's number.
