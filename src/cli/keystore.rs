@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, RootKeySource};
-use kms_core::model::{Caller, Realm};
+use kms_core::model::{Caller, Realm, Region};
 use kms_core::service::EmbeddedKms;
 use zeroize::Zeroizing;
 
@@ -91,6 +91,14 @@ impl KeystoreArgs {
 
     fn given_secret(&self) -> Result<Option<Secret>> {
         given_secret(self.key_file.as_ref(), self.passphrase_file.as_ref())
+    }
+
+    /// Opens the keystore for its own Region, these ones, and no others.
+    pub(super) fn open_for(&self, regions: &[Region]) -> Result<Arc<EmbeddedKms>> {
+        let (dir, secret) = self.secret()?;
+        let builder = Keystore::open_builder(&dir, &secret.source())
+            .with_context(|| format!("cannot open the keystore {}", dir.display()))?;
+        Ok(Arc::new(builder.regions(regions.iter().cloned()).build()))
     }
 
     /// Opens the keystore.

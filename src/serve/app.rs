@@ -1,5 +1,6 @@
 //! From a request to its answer.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use kms_core::model::{Caller, Clock, SystemClock};
+use kms_core::KmsError;
+use kms_core::model::{Caller, Clock, Region, SystemClock};
 use kms_core::service::EmbeddedKms;
 use kms_core::wire::{self, Operation, WireError};
 use tokio::sync::Semaphore;
@@ -37,6 +39,8 @@ const NO_OPERATION: &str = "-";
 /// What requests are answered with.
 pub(super) struct App {
     pub(super) service: Arc<EmbeddedKms>,
+    /// The service in each Region that is served, its own among them.
+    regions: BTreeMap<String, EmbeddedKms>,
     metrics: Metrics,
     permits: Semaphore,
 }
@@ -71,8 +75,20 @@ enum Done {
 }
 
 impl App {
-    pub(super) fn new(service: Arc<EmbeddedKms>, max_concurrent: usize) -> Self {
-        Self { service, metrics: Metrics::new(), permits: Semaphore::new(max_concurrent) }
+    pub(super) fn new(
+        service: Arc<EmbeddedKms>,
+        others: &[Region],
+        max_concurrent: usize,
+    ) -> Result<Self, KmsError> {
+        let own = service.realm().region.clone();
+        let all = std::iter::once(&own).chain(others);
+        let regions = all.map(|region| Ok((region.to_string(), service.in_region(region)?)));
+        Ok(Self {
+            regions: regions.collect::<Result<_, KmsError>>()?,
+            service,
+            metrics: Metrics::new(),
+            permits: Semaphore::new(max_concurrent),
+        })
     }
 
     /// Answers any request.
@@ -157,13 +173,15 @@ impl App {
         asked: Asked,
     ) -> Result<Done, CallError> {
         let identities = self.service.identities();
-        let scope = Scope { region: self.service.realm().region.as_str(), service: asked.signed_service() };
-        let credential =
+        let regions: Vec<&str> = self.regions.keys().map(String::as_str).collect();
+        let scope = Scope { regions: &regions, service: asked.signed_service() };
+        let verified =
             signature::verify(head, body, &scope, SystemClock.now(), |id| identities.credential(id))?;
-        let caller = Caller { source_ip: Some(peer.ip()), ..credential.caller.clone() };
+        let caller = Caller { source_ip: Some(peer.ip()), ..verified.credential.caller.clone() };
+        let service = self.regions.get(&verified.region).unwrap_or(&self.service);
         match asked {
             Asked::CallerIdentity => Ok(Done::Identity(caller)),
-            Asked::Kms(operation) => Ok(Done::Json(operation.call(&*self.service, &caller, body)?)),
+            Asked::Kms(operation) => Ok(Done::Json(operation.call(service, &caller, body)?)),
         }
     }
 }

@@ -20,12 +20,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kms_core::KmsError;
+use kms_core::model::Region;
 use kms_core::service::EmbeddedKms;
 use tokio::net::TcpListener;
 use tokio::runtime;
 
 use app::App;
-pub use tls::TlsIdentity;
+pub use tls::{TlsIdentity, TlsSource};
 
 /// Threads for the network. The work is done by those of the pool.
 const NETWORK_THREADS: usize = 2;
@@ -35,12 +37,13 @@ const POOL_THREADS: usize = 16;
 const DUE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How to serve.
-#[derive(Debug)]
 pub struct ServeConfig {
     /// Where to listen. Port 0 lets the system choose.
     pub listen: SocketAddr,
     /// For TLS. Without it only a loopback address is served.
-    pub tls: Option<TlsIdentity>,
+    pub tls: Option<TlsSource>,
+    /// The Regions to serve beside that of the keystore. A request says by its signature which one it means.
+    pub regions: Vec<Region>,
     /// How many requests may be under way at once.
     pub max_concurrent: usize,
 }
@@ -62,12 +65,16 @@ pub enum ServeError {
     /// The certificate and the key do not make an identity.
     #[error("the certificate or its key cannot be used: {0}")]
     Identity(String),
+    /// A Region cannot be served.
+    #[error("a Region cannot be served: {0}")]
+    Region(#[from] KmsError),
     /// The runtime could not be started.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
 }
 
-/// Serves `service` until SIGTERM or SIGINT, then finishes the requests that are under way. `on_ready` is called with
+/// Serves `service` until SIGTERM or SIGINT, then finishes the requests that are under way. SIGHUP takes the identity for
+/// TLS from its source again, for the connections from then on. `on_ready` is called with
 /// the address once connections are accepted.
 pub fn serve(
     config: ServeConfig,
@@ -78,7 +85,8 @@ pub fn serve(
     if config.tls.is_none() && !address.ip().is_loopback() {
         return Err(ServeError::InTheClear(address));
     }
-    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let app = Arc::new(App::new(service, &config.regions, config.max_concurrent)?);
+    let tls = config.tls.map(tls::Tls::start).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(POOL_THREADS)
@@ -90,12 +98,11 @@ pub fn serve(
     runtime.block_on(async move {
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let stop = connection::stop_signal().map_err(ServeError::Start)?;
+        let signals = connection::Signals::listen().map_err(ServeError::Start)?;
         let local = listener.local_addr().map_err(listen)?;
-        let app = Arc::new(App::new(service, config.max_concurrent));
         let due = tokio::spawn(carry_out_due(Arc::clone(&app)));
         on_ready(local);
-        connection::accept_until(listener, acceptor, app, stop).await;
+        connection::accept_until_stopped(listener, tls, app, signals).await;
         due.abort();
         Ok(())
     })

@@ -40,6 +40,8 @@ impl Core {
             materials: vec![MaterialRecord::new(material.material_id, KeyMaterialState::Current)],
             tags: Vec::new(),
             policy: None,
+            family: None,
+            pending_window_days: None,
         };
         let alias = AliasRecord { name: name.clone(), key_id, creation_date: now, last_updated_date: now };
         store::write(&*self.store, |tx| {

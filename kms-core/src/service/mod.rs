@@ -10,6 +10,7 @@ mod data_key_pairs;
 mod data_keys;
 mod due;
 mod explain;
+mod family;
 mod grant_set;
 mod grants;
 mod identities;
@@ -19,11 +20,14 @@ mod macs;
 mod managed;
 mod paging;
 mod policies;
+mod regions;
 mod rotation;
 mod signatures;
 mod states;
 mod tags;
+mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use authorizer::{Basis, Decision};
@@ -43,8 +47,12 @@ use crate::store::{MemoryStore, MetadataStore};
 ///
 /// Several instances, in one process or in many, may work on one store: each change by one of them holds for the next
 /// operation of all.
+///
+/// It stands for one Region; [`Self::in_region`] is the same service in another one.
+#[derive(Clone)]
 pub struct EmbeddedKms {
-    core: Core,
+    core: Arc<Core>,
+    regions: Arc<regions::Regions>,
 }
 
 impl std::fmt::Debug for EmbeddedKms {
@@ -54,16 +62,20 @@ impl std::fmt::Debug for EmbeddedKms {
 }
 
 /// What the operations work with. Apart from [`EmbeddedKms`] so that its methods can have the names of the operations.
+/// One for each Region.
 struct Core {
     store: Arc<dyn MetadataStore>,
     custody: CustodyRegistry,
-    import_tokens: Sealer,
-    grant_tokens: Sealer,
+    import_tokens: Arc<Sealer>,
+    grant_tokens: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    /// The Region of the keystore, whose rows the store has under no name.
+    home: Region,
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
-    credentials: identities::CredentialCache,
+    usage: usage::UsageBook,
+    credentials: Arc<identities::CredentialCache>,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -74,6 +86,7 @@ pub struct Builder {
     grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    regions: Option<BTreeSet<Region>>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -95,6 +108,12 @@ impl Builder {
         self
     }
 
+    /// Serves these Regions beside its own and no others. Without this, every Region that somebody asks for.
+    pub fn regions(mut self, regions: impl IntoIterator<Item = Region>) -> Self {
+        self.regions = Some(regions.into_iter().collect());
+        self
+    }
+
     /// Holds material of `origin` in `custody`, beside the software custody.
     pub fn custody(mut self, origin: Origin, custody: Arc<dyn crate::custody::KeyCustody>) -> Self {
         self.custody = self.custody.with(origin, custody);
@@ -103,22 +122,21 @@ impl Builder {
 
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm } = self;
-        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
-        let policies = policies::PolicyBook::new(realm.clone());
-        EmbeddedKms {
-            core: Core {
-                store,
-                custody,
-                import_tokens,
-                grant_tokens,
-                clock,
-                realm,
-                policies,
-                cache,
-                credentials,
-            },
-        }
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, regions } = self;
+        let core = Arc::new(Core {
+            store,
+            custody,
+            import_tokens: Arc::new(import_tokens),
+            grant_tokens: Arc::new(grant_tokens),
+            clock,
+            home: realm.region.clone(),
+            policies: policies::PolicyBook::new(realm.clone()),
+            realm,
+            cache: cache::KeyCache::default(),
+            usage: usage::UsageBook::default(),
+            credentials: Arc::default(),
+        });
+        EmbeddedKms { regions: Arc::new(regions::Regions::new(Arc::clone(&core), regions)), core }
     }
 }
 
@@ -133,6 +151,7 @@ impl EmbeddedKms {
             grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
+            regions: None,
         })
     }
 
@@ -161,7 +180,7 @@ impl EmbeddedKms {
     /// material, rotation. A daemon calls this now and then. It also wipes from memory what other processes have
     /// deleted from the store.
     pub fn run_due(&self) -> Result<DueReport, KmsError> {
-        self.core.run_due()
+        self.regions.run_due()
     }
 }
 
@@ -173,6 +192,24 @@ macro_rules! delegate {
                     self.core.$method(caller, request)
                 }
             )+
+
+            fn replicate_key(
+                &self,
+                caller: &Caller,
+                request: &ReplicateKeyRequest,
+            ) -> Result<ReplicateKeyResponse, KmsError> {
+                let target = self.regions.core(&request.replica_region)?;
+                self.core.replicate_key(&target, caller, request)
+            }
+
+            fn update_primary_region(
+                &self,
+                caller: &Caller,
+                request: &UpdatePrimaryRegionRequest,
+            ) -> Result<UpdatePrimaryRegionResponse, KmsError> {
+                let target = self.regions.core(&request.primary_region)?;
+                self.core.update_primary_region(&target, caller, request)
+            }
         }
     };
 }
@@ -213,6 +250,7 @@ delegate! {
     get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
     list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
     rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
+    get_key_last_usage(GetKeyLastUsageRequest) -> GetKeyLastUsageResponse;
     get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
     import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
     delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;

@@ -41,6 +41,8 @@ fn key() -> KeyRecord {
         materials: vec![MaterialRecord::new(MaterialId::from_bytes([7; 32]), KeyMaterialState::Current)],
         tags: Vec::new(),
         policy: None,
+        family: None,
+        pending_window_days: None,
     }
 }
 
@@ -222,6 +224,48 @@ fn a_policy_is_kept_as_it_was_written((store, _dir): Fixture) {
     assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(Some(record.clone())));
 }
 
+fn regions_are_apart_and_change_together((store, _dir): Fixture) {
+    let away = Locality::Away("eu-west-1".parse().expect("a Region"));
+    let record = key();
+    let other = KeyRecord { description: "away".into(), ..record.clone() };
+    let material = MaterialId::from_bytes([7; 32]);
+    put(&*store, &record);
+    let refused: Result<(), KmsError> = write(&*store, |tx| {
+        tx.at(&away).put_key(&other)?;
+        Err(KmsError::Conflict(String::new()))
+    });
+    assert!(refused.is_err());
+    let abroad = store.at(&away);
+    assert_eq!(read(&*abroad, |tx| Ok(tx.key(&record.key_id)?)), Ok(None));
+    write(&*store, |tx| {
+        let there = tx.at(&away);
+        there.put_key(&other)?;
+        there.put_material_handle(&other.key_id, &material, b"away")?;
+        there.put_alias(&alias("alias/a", &other))?;
+        Ok(there.put_grant(&grant(1, &other, "a", Some("n")))?)
+    })
+    .expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.key(&record.key_id)?, Some(record.clone()));
+        assert_eq!(tx.material_handle(&record.key_id, &material)?, None);
+        assert_eq!((tx.list_keys(None, 9)?.len(), tx.list_aliases(None, None, 9)?.len()), (1, 0));
+        assert_eq!((tx.grant(&GrantId::from_bytes([1; 32]))?, tx.count_grants(&record.key_id)?), (None, 0));
+        assert_eq!(tx.localities()?, [Locality::Home, away.clone()]);
+        Ok(())
+    })
+    .expect("reads");
+    write(&*store, |tx| Ok(tx.erase_key(&record.key_id)?)).expect("erases");
+    read(&*abroad, |tx| {
+        assert_eq!(tx.key(&other.key_id)?, Some(other.clone()));
+        assert_eq!(tx.material_handle(&other.key_id, &material)?, Some(b"away".to_vec()));
+        assert_eq!(tx.list_aliases(Some(&other.key_id), None, 9)?.len(), 1);
+        assert_eq!(tx.count_grants(&other.key_id)?, 1);
+        assert_eq!(tx.localities()?, [away.clone()]);
+        Ok(())
+    })
+    .expect("reads");
+}
+
 macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
@@ -241,4 +285,5 @@ contract! {
     an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
+    regions_are_apart_and_change_together,
 }

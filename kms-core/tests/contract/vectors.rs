@@ -56,6 +56,8 @@ fn service_of(vector: &Vector) -> EmbeddedKms {
         materials: vec![MaterialRecord::new(taken.material_id, KeyMaterialState::Current)],
         tags: Vec::new(),
         policy: None,
+        family: None,
+        pending_window_days: None,
     };
     let memory = MemoryStore::new();
     store::write(&memory, |tx| {

@@ -7,6 +7,7 @@ mod grants;
 mod import;
 mod keys;
 mod policies;
+mod regions;
 mod rotation;
 
 use super::Operation;
@@ -24,6 +25,7 @@ pub(super) const ALL: &[&[Operation]] = &[
     import::ALL,
     policies::ALL,
     grants::ALL,
+    regions::ALL,
 ];
 
 const KEY_ID: Kind = text(1, 2048);
