@@ -82,7 +82,7 @@ impl App {
     ) -> Result<Self, KmsError> {
         let own = service.realm().region.clone();
         let all = std::iter::once(&own).chain(others);
-        let regions = all.map(|region| Ok((region.to_string(), service.in_region(region)?)));
+        let regions = all.map(|region| service.in_region(region).map(|served| (region.to_string(), served)));
         Ok(Self {
             regions: regions.collect::<Result<_, KmsError>>()?,
             service,

@@ -72,7 +72,7 @@ fn end_of_first(segment: &[Item], text: &[char]) -> Option<usize> {
     let mut masks: HashMap<char, Vec<u64>> = HashMap::new();
     let mut states = vec![0_u64; words];
     for (index, found) in text.iter().enumerate() {
-        let accepted = match places.get(found) {
+        let accepted: &[u64] = match places.get(found) {
             None => &any,
             Some(positions) => masks.entry(*found).or_insert_with(|| {
                 let mut mask = any.clone();

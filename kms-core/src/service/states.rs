@@ -184,8 +184,8 @@ pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
     }
 }
 
-/// Refuses an operation on `record` that its origin, its spec, its family or its state at `now` does not permit. The state comes
-/// last, as in AWS: what never works is not reported as a matter of state.
+/// Refuses an operation on `record` that its origin, its family, its state at `now` or its spec does not permit: in this
+/// order, in which AWS reports a disabled asymmetric key as disabled, and not as one that never rotates.
 pub(super) fn check(
     operation: OperationClass,
     record: &KeyRecord,
@@ -195,12 +195,12 @@ pub(super) fn check(
     if !operation.fits_origin(record.origin) {
         return Err(KmsError::wrong_origin(arn, record.origin));
     }
-    if !operation.fits_spec(record.key_spec) {
-        return Err(KmsError::wrong_spec(arn, record.key_spec));
-    }
     operation.check_family(record, arn)?;
     let state = record.state(now);
     match verdict(operation, state) {
+        Verdict::Permitted if !operation.fits_spec(record.key_spec) => {
+            Err(KmsError::wrong_spec(arn, record.key_spec))
+        }
         Verdict::Permitted => Ok(()),
         Verdict::RefusedByState => Err(KmsError::wrong_state(arn, state)),
         Verdict::NotPendingDeletion => {

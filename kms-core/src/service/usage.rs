@@ -142,7 +142,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_later_use_is_the_larger_number(one in 0_i64..1 << 50, two in 0_i64..1 << 50, a in 0..14_usize, b in 0..14_usize) {
+        fn the_later_use_is_the_larger_number(
+            one in 0_i64..1 << 50, two in 0_i64..1 << 50, a in 0..14_usize, b in 0..14_usize,
+        ) {
             let usage = |millis, index: usize| KeyLastUsage {
                 operation: UsageOperation::ALL[index],
                 timestamp: Timestamp::from_millis(millis),

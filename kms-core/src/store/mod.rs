@@ -186,8 +186,8 @@ pub trait MetadataStore: Send + Sync {
     /// The same store, looking at another Region.
     fn at(&self, locality: &Locality) -> Arc<dyn MetadataStore>;
 
-    /// A number that is different after every committed change, in whatever Region, by whatever process. Cheap: it is read before every
-    /// operation, to know whether what is cached still holds.
+    /// A number that is different after every committed change, in whatever Region, by whatever process. Cheap: it is
+    /// read before every operation, to know whether what is cached still holds.
     fn change_counter(&self) -> Result<u64, StoreError>;
 
     /// Removes what erased records left behind: log files, free pages. `false` if a reader was in the way; the store
