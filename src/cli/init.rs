@@ -139,6 +139,7 @@ fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedK
     }
     let secret = args.new_secret()?;
     let service = keystore::create(&dir, &secret, Realm::local())?;
-    undo.keystore = Some(dir);
+    // One in a database stays: it may have been made for more than this volume.
+    undo.keystore = args.store.is_none().then_some(dir);
     Ok((Arc::new(service), true))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use kms_core::KmsError;
-use kms_core::keystore::{Argon2Params, Keystore, KeystoreError};
+use kms_core::keystore::{Argon2Params, KeystoreError};
 use kms_core::model::Realm;
 use serde::Serialize;
 
@@ -58,7 +58,8 @@ pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
         KeystoreVerb::Reseal(new) => {
             let (dir, old) = args.keystore.secret()?;
             let new = new.new_secret()?;
-            Keystore::reseal(&dir, &old.source(), &new.source(), Argon2Params::default())
+            keystore::place(&dir)?
+                .reseal(&old.source(), &new.source(), Argon2Params::default())
                 .with_context(|| format!("cannot reseal the keystore {}", dir.display()))?;
         }
     }

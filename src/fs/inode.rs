@@ -49,6 +49,8 @@ struct OpenContent {
     users: u64,
     /// Present while there are users, and while the last one still flushes.
     file: Option<Arc<EncryptedFile>>,
+    /// Whether it was read since it was opened.
+    is_read: bool,
 }
 
 /// The times of a file whose content was changed through this mount.
@@ -203,7 +205,7 @@ impl Inode {
         if let Some(file) = self.join_users() {
             return Ok(file);
         }
-        let file = EncryptedFile::open(context, self.node()?, self.domain)?;
+        let file = EncryptedFile::open_inode(context, self.node()?, self.backing_ino, self.domain)?;
         self.adopt(Arc::clone(&file));
         Ok(file)
     }
@@ -240,7 +242,12 @@ impl Inode {
         let settled = self.settle_times();
         let closed = {
             let mut open = self.open.lock();
-            if open.users == 0 { open.file.take() } else { None }
+            if open.users == 0 {
+                open.is_read = false;
+                open.file.take()
+            } else {
+                None
+            }
         };
         drop(closed);
         flushed?;
@@ -257,6 +264,11 @@ impl Inode {
             return false;
         }
         true
+    }
+
+    /// Whether the content is read for the first time since it was opened, or is not open yet.
+    pub(super) fn begin_reading(&self) -> bool {
+        !std::mem::replace(&mut self.open.lock().is_read, true)
     }
 
     /// Whether a request needed the held content since the last call.
@@ -281,12 +293,12 @@ impl Inode {
             Some(LogicalTimes { mtime, ctime, ctime_is_floor: false, unsettled: true, chosen: false });
     }
 
-    /// The content is about to be changed in the backing file only, by its header: the times stay what they are
-    /// in `stat`.
-    pub(super) fn hold_times(&self, stat: &NodeStat) {
+    /// The content is about to be changed in the backing file only, by its header: the times stay what they are,
+    /// `mtime` and `ctime`.
+    pub(super) fn hold_times(&self, mtime: SystemTime, ctime: SystemTime) {
         self.times.lock().get_or_insert(LogicalTimes {
-            mtime: stat.mtime,
-            ctime: stat.ctime,
+            mtime,
+            ctime,
             ctime_is_floor: false,
             unsettled: true,
             chosen: false,

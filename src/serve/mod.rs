@@ -85,6 +85,8 @@ pub fn serve(
     if config.tls.is_none() && !address.ip().is_loopback() {
         return Err(ServeError::InTheClear(address));
     }
+    // The last owner must not be a task: what the service waits for when it ends would be refused there.
+    let _owner = Arc::clone(&service);
     let app = Arc::new(App::new(service, &config.regions, config.max_concurrent)?);
     let tls = config.tls.map(tls::Tls::start).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()

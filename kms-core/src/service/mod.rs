@@ -3,6 +3,8 @@
 mod access;
 mod agreement;
 mod aliases;
+mod audit;
+mod audit_facts;
 mod authorizer;
 mod cache;
 mod crypto;
@@ -30,12 +32,16 @@ mod usage;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use audit::Audit;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
 pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
+use audit_facts::OperationName;
+
+use crate::audit::{AuditKey, AuditStore};
 use crate::client::KeyService;
 use crate::custody::{CustodyRegistry, SoftwareCustody};
 use crate::error::KmsError;
@@ -76,6 +82,7 @@ struct Core {
     cache: cache::KeyCache,
     usage: usage::UsageBook,
     credentials: Arc<identities::CredentialCache>,
+    auditor: Option<Arc<audit::Auditor>>,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -87,6 +94,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     realm: Realm,
     regions: Option<BTreeSet<Region>>,
+    audit: Option<(Arc<dyn AuditStore>, AuditKey)>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -120,9 +128,21 @@ impl Builder {
         self
     }
 
+    /// Records what happens in `log`, signed with `key`. A log that cannot be used does not keep anybody from their
+    /// keys, unless the keystore requires records: then each request is refused.
+    ///
+    /// # Errors
+    /// [`KmsError`] if the store cannot be read.
+    pub fn audit(mut self, log: Arc<dyn AuditStore>, key: AuditKey) -> Result<Self, KmsError> {
+        audit::open(&*log, &key, &*self.store, self.clock.now())?;
+        self.audit = Some((log, key));
+        Ok(self)
+    }
+
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm, regions } = self;
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, regions, audit } = self;
+        let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
         let core = Arc::new(Core {
             store,
             custody,
@@ -135,6 +155,7 @@ impl Builder {
             cache: cache::KeyCache::default(),
             usage: usage::UsageBook::default(),
             credentials: Arc::default(),
+            auditor,
         });
         EmbeddedKms { regions: Arc::new(regions::Regions::new(Arc::clone(&core), regions)), core }
     }
@@ -152,6 +173,7 @@ impl EmbeddedKms {
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
             regions: None,
+            audit: None,
         })
     }
 
@@ -189,7 +211,8 @@ macro_rules! delegate {
         impl KeyService for EmbeddedKms {
             $(
                 fn $method(&self, caller: &Caller, request: &$request) -> Result<$response, KmsError> {
-                    self.core.$method(caller, request)
+                    const NAME: OperationName = OperationName::of(stringify!($method));
+                    self.core.audited(NAME.as_str(), caller, request, |core| core.$method(caller, request))
                 }
             )+
 
@@ -198,8 +221,10 @@ macro_rules! delegate {
                 caller: &Caller,
                 request: &ReplicateKeyRequest,
             ) -> Result<ReplicateKeyResponse, KmsError> {
-                let target = self.regions.core(&request.replica_region)?;
-                self.core.replicate_key(&target, caller, request)
+                self.core.audited("ReplicateKey", caller, request, |core| {
+                    let target = self.regions.core(&request.replica_region)?;
+                    core.replicate_key(&target, caller, request)
+                })
             }
 
             fn update_primary_region(
@@ -207,8 +232,10 @@ macro_rules! delegate {
                 caller: &Caller,
                 request: &UpdatePrimaryRegionRequest,
             ) -> Result<UpdatePrimaryRegionResponse, KmsError> {
-                let target = self.regions.core(&request.primary_region)?;
-                self.core.update_primary_region(&target, caller, request)
+                self.core.audited("UpdatePrimaryRegion", caller, request, |core| {
+                    let target = self.regions.core(&request.primary_region)?;
+                    core.update_primary_region(&target, caller, request)
+                })
             }
         }
     };

@@ -80,6 +80,7 @@ impl Core {
             cache: cache::KeyCache::default(),
             usage: usage::UsageBook::default(),
             credentials: Arc::clone(&self.credentials),
+            auditor: self.auditor.clone(),
         }
     }
 }

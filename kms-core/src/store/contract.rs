@@ -6,9 +6,15 @@ use super::identities::contract::{an_access_key_needs_its_user, users_and_access
 use super::*;
 use crate::model::{
     AccountId, GrantConstraints, GrantOperation, KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin,
+    UsageOperation,
 };
 use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
+
+#[path = "../../tests/support/postgres.rs"]
+mod cluster;
+
+use cluster::Cluster;
 
 /// A store with what keeps it alive.
 pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
@@ -23,6 +29,19 @@ fn sqlite() -> Fixture {
     let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
     let store = SqliteStore::open(&dir.path().join("keys.sqlite"), codec).expect("opens");
     (Box::new(store), Some(dir))
+}
+
+fn postgres() -> Fixture {
+    let root = RootKey::generate().expect("random");
+    let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
+    (Box::new(PostgresStore::open(&postgres_database(), codec)), None)
+}
+
+/// An empty database with the schema of a store.
+pub(super) fn postgres_database() -> PostgresConfig {
+    let config = PostgresConfig::parse(&Cluster::shared().database(), None).expect("an address");
+    PostgresHeader::connect(&config).and_then(|header| header.migrate()).expect("migrates");
+    config
 }
 
 fn key() -> KeyRecord {
@@ -266,10 +285,46 @@ fn regions_are_apart_and_change_together((store, _dir): Fixture) {
     .expect("reads");
 }
 
+fn the_last_use_goes_with_its_key((store, _dir): Fixture) {
+    let record = key();
+    let usage = |millis| KeyLastUsage {
+        operation: UsageOperation::Decrypt,
+        timestamp: Timestamp::from_millis(millis),
+    };
+    let last = || read(&*store, |tx| Ok(tx.last_usage(&record.key_id)?));
+    assert!(write(&*store, |tx| Ok(tx.put_last_usage(&record.key_id, &usage(1))?)).is_err());
+    put(&*store, &record);
+    assert_eq!(last(), Ok(None));
+    for millis in [1, 2] {
+        write(&*store, |tx| Ok(tx.put_last_usage(&record.key_id, &usage(millis))?)).expect("writes");
+        assert_eq!(last(), Ok(Some(usage(millis))));
+    }
+    assert!(read(&*store, |tx| Ok(tx.usage_recorded_since()?)).is_ok());
+    write(&*store, |tx| Ok(tx.erase_key(&record.key_id)?)).expect("erases");
+    assert_eq!(last(), Ok(None));
+}
+
+fn settings_are_kept_by_name((store, _dir): Fixture) {
+    write(&*store, |tx| {
+        tx.put_setting("a", b"1")?;
+        Ok(tx.put_setting("b", b"2")?)
+    })
+    .expect("writes");
+    write(&*store, |tx| Ok(tx.put_setting("a", b"3")?)).expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.setting("a")?, Some(b"3".to_vec()));
+        assert_eq!(tx.setting("b")?, Some(b"2".to_vec()));
+        assert_eq!(tx.setting("c")?, None);
+        Ok(())
+    })
+    .expect("reads");
+}
+
 macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
         mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+        mod on_postgres { $(#[test] fn $name() { super::$name(super::postgres()); })+ }
     };
 }
 
@@ -286,4 +341,6 @@ contract! {
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
     regions_are_apart_and_change_together,
+    the_last_use_goes_with_its_key,
+    settings_are_kept_by_name,
 }

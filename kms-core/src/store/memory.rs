@@ -24,6 +24,7 @@ pub struct MemoryStore {
 struct State {
     changes: u64,
     regions: BTreeMap<Locality, Regional>,
+    settings: BTreeMap<String, Vec<u8>>,
     identities: IdentityState,
 }
 
@@ -163,6 +164,10 @@ impl ReadTx for MemoryTx<'_> {
         Ok(self.here(|state| state.grants.values().filter(|record| record.key_id == *key_id).count()))
     }
 
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state.borrow().settings.get(name).cloned())
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         let due = |record: &KeyRecord| record.next_due().filter(|due| *due <= now);
         let mut keys: Vec<_> = self.here(|state| {
@@ -250,5 +255,9 @@ impl WriteTx for MemoryTx<'_> {
 
     fn at<'a>(&'a self, locality: &Locality) -> Box<dyn WriteTx + 'a> {
         Box::new(MemoryTx { state: self.state, locality: locality.clone() })
+    }
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.state.borrow_mut().settings.insert(name.to_owned(), value.to_vec());
+        Ok(())
     }
 }

@@ -53,7 +53,7 @@ fn unsupported(result: Result<impl std::fmt::Debug, KmsError>) {
 
 #[test]
 fn what_is_encrypted_in_one_region_opens_in_another() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_with(multi_region());
         let made = replicate(&fixture, key_id, "eu-west-1").expect("replicates");
         assert_eq!((made.key_id, made.key_state), (key_id, KeyState::Enabled));
@@ -134,7 +134,7 @@ fn related_keys_tell_of_each_other_and_only_once() {
 
 #[test]
 fn what_is_not_shared_is_apart() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id =
             fixture.create_with(CreateKeyRequest { description: Some("home".into()), ..multi_region() });
         let request = ReplicateKeyRequest {
@@ -182,7 +182,7 @@ fn what_is_not_shared_is_apart() {
 
 #[test]
 fn a_rotation_of_the_primary_is_one_of_all() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_with(multi_region());
         replicate(&fixture, key_id, "eu-west-1").expect("replicates");
         let there = abroad(&fixture, "eu-west-1");
@@ -213,7 +213,7 @@ fn a_rotation_of_the_primary_is_one_of_all() {
 
 #[test]
 fn a_primary_waits_for_its_last_replica() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_with(multi_region());
         replicate(&fixture, key_id, "eu-west-1").expect("replicates");
         let there = abroad(&fixture, "eu-west-1");
@@ -268,7 +268,7 @@ fn a_deletion_that_waits_for_replicas_can_be_cancelled() {
 
 #[test]
 fn the_primary_moves() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_with(multi_region());
         replicate(&fixture, key_id, "eu-west-1").expect("replicates");
         replicate(&fixture, key_id, "us-east-2").expect("replicates");
@@ -319,7 +319,7 @@ fn role(fixture: &Fixture, key_id: KeyId, index: usize) -> Option<KeyMaterialSta
 fn imported_material_is_brought_to_each_region() {
     use KeyMaterialState::{Current, NonCurrent, PendingMultiRegionImportAndRotation, PendingRotation};
 
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let external = CreateKeyRequest { origin: Some(Origin::External), ..multi_region() };
         let key_id = fixture.create_with(external);
         let refused = replicate(&fixture, key_id, "eu-west-1").expect_err("without material");

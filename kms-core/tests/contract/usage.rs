@@ -19,7 +19,7 @@ fn last_use_of(kms: &EmbeddedKms, key_id: KeyId) -> Option<KeyLastUsage> {
 fn each_operation_is_the_last_one_until_the_next() {
     use UsageOperation::{Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncrypt};
 
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         assert_eq!(last_use_of(&fixture.kms, key_id), None);
         let expect = |operation| {

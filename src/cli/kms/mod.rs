@@ -1,5 +1,6 @@
-//! `kmsfs kms`: serving the keystore to AWS clients, and who may call it.
+//! `kmsfs kms`: serving the keystore to AWS clients, who may call it, and what they did.
 
+mod audit;
 mod serve;
 mod user;
 
@@ -8,7 +9,7 @@ use anyhow::Result;
 use super::keystore::KeystoreArgs;
 use super::output::Output;
 
-/// Serve the keystore to AWS clients, and manage who may call it
+/// Serve the keystore to AWS clients, manage who may call it, and see what they did
 #[derive(Debug, clap::Args)]
 pub(super) struct KmsArgs {
     #[command(flatten)]
@@ -22,11 +23,14 @@ enum KmsVerb {
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     User(user::UserVerb),
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
     match &args.verb {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
+        KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
     }
 }
