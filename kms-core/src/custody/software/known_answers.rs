@@ -40,7 +40,7 @@ fn ecdsa_on_every_curve() {
         (TestName::EcdsaSecp256r1Sha256, KeySpec::EccNistP256),
         (TestName::EcdsaSecp384r1Sha384, KeySpec::EccNistP384),
         (TestName::EcdsaSecp521r1Sha512, KeySpec::EccNistP521),
-        (TestName::EcdsaSecp256k1Sha256, KeySpec::EccSecgP256K1),
+        (TestName::EcdsaSecp256k1Sha256, KeySpec::EccSecgP256k1),
     ] {
         let mut tally = Tally::default();
         for group in TestSet::load(name).expect("the vectors are there").test_groups {
