@@ -24,6 +24,15 @@ macro_rules! kms_errors {
                 }
             }
 
+            /// The refusal that an exception of a service stands for; `None` for one that this API does not have.
+            pub fn from_code(code: &str, message: impl Into<String>) -> Option<Self> {
+                // Two variants share a code; the first one is the general one.
+                $(if code == $code {
+                    return Some(Self::$variant(message.into()));
+                })+
+                None
+            }
+
             /// The message of the exception, exactly as AWS words it. Empty where AWS sends none.
             pub fn message(&self) -> &str {
                 match self {

@@ -10,7 +10,10 @@ pub const DOMAIN_RECORD_LEN: usize = 4096;
 /// The most keys that a domain record names.
 pub const MAX_DOMAIN_KEYS: usize = 8;
 const WHAT: &str = "domain record";
-const VERSION: u16 = 1;
+/// The version of a record with one recipient, in the keystore.
+const VERSION_PLAIN: u16 = 1;
+/// The version of a record with keys elsewhere or with several recipients.
+const VERSION_PLACES: u16 = 2;
 const KEYS_AT: usize = 96;
 const MAC_AT: usize = 4032;
 const KEY_HEAD_LEN: usize = 24;
@@ -39,6 +42,8 @@ pub struct KeyReference {
     pub arn: String,
     /// The domain's secret, wrapped under it; empty for a key that only opens headers not rewrapped yet.
     pub wrapped_secret: Vec<u8>,
+    /// The service that has the key; empty for the keystore.
+    pub place: String,
 }
 
 /// What a domain is: its KMS keys and its wrapped secret.
@@ -75,24 +80,28 @@ impl DomainRecord {
         if &layout.magic != b"KMSFSDOM" {
             return Err(FormatError::Magic(WHAT));
         }
-        if layout.version.get() != VERSION {
-            return Err(FormatError::Version(WHAT, layout.version.get()));
-        }
+        let has_places = match layout.version.get() {
+            VERSION_PLAIN => false,
+            VERSION_PLACES => true,
+            other => return Err(FormatError::Version(WHAT, other)),
+        };
         check_crc(bytes, WHAT)?;
         reserved(&[layout.zero], WHAT)?;
         reserved(&bytes[MAC_AT + 32..DOMAIN_RECORD_LEN - 4], WHAT)?;
         let mut mac = [0; 32];
         mac.copy_from_slice(&bytes[MAC_AT..MAC_AT + 32]);
-        Ok(Self {
+        let record = Self {
             volume_id: layout.volume_id,
             domain_id: layout.domain_id,
             generation: layout.generation.get(),
             epoch: layout.epoch.get(),
             time: layout.time.get(),
             commitment: layout.commitment,
-            keys: parse_keys(&bytes[KEYS_AT..MAC_AT], layout.key_count)?,
+            keys: parse_keys(&bytes[KEYS_AT..MAC_AT], layout.key_count, has_places)?,
             mac,
-        })
+        };
+        // One record has one form.
+        if record.version() == layout.version.get() { Ok(record) } else { Err(FormatError::Field(WHAT, "version")) }
     }
 
     /// The stored form, with the MAC as it stands in `self`.
@@ -105,7 +114,7 @@ impl DomainRecord {
         }
         let layout = Layout {
             magic: *b"KMSFSDOM",
-            version: VERSION.into(),
+            version: self.version().into(),
             key_count: self.keys.len() as u8,
             zero: 0,
             epoch: self.epoch.into(),
@@ -123,6 +132,14 @@ impl DomainRecord {
         Ok(out)
     }
 
+    /// The lowest version that can say what the record says.
+    fn version(&self) -> u16 {
+        let mut keys = self.keys.iter();
+        let plain = keys.next().is_none_or(|key| key.place.is_empty())
+            && keys.all(|key| key.place.is_empty() && key.wrapped_secret.is_empty());
+        if plain { VERSION_PLAIN } else { VERSION_PLACES }
+    }
+
     /// The bytes that the MAC covers.
     ///
     /// # Errors
@@ -134,7 +151,7 @@ impl DomainRecord {
     }
 }
 
-fn parse_keys(mut bytes: &[u8], count: u8) -> Result<Vec<KeyReference>, FormatError> {
+fn parse_keys(mut bytes: &[u8], count: u8, has_places: bool) -> Result<Vec<KeyReference>, FormatError> {
     if count == 0 || usize::from(count) > MAX_DOMAIN_KEYS {
         return Err(FormatError::Field(WHAT, "number of keys"));
     }
@@ -142,19 +159,24 @@ fn parse_keys(mut bytes: &[u8], count: u8) -> Result<Vec<KeyReference>, FormatEr
     for _ in 0..count {
         let (head, rest) =
             bytes.split_first_chunk::<KEY_HEAD_LEN>().ok_or(FormatError::Field(WHAT, "keys"))?;
-        reserved(&head[4..8], WHAT)?;
-        let arn_len = usize::from(u16::from_le_bytes([head[0], head[1]]));
-        let secret_len = usize::from(u16::from_le_bytes([head[2], head[3]]));
-        let arn = rest.get(..arn_len).ok_or(FormatError::Field(WHAT, "key length"))?;
-        let wrapped_secret = rest
-            .get(arn_len..arn_len + secret_len)
-            .ok_or(FormatError::Field(WHAT, "secret length"))?
-            .to_vec();
-        let arn = std::str::from_utf8(arn).map_err(|_| FormatError::Field(WHAT, "key ARN"))?.to_owned();
+        reserved(&head[if has_places { 6 } else { 4 }..8], WHAT)?;
+        let len = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+        let (arn, rest) = rest.split_at_checked(len(0)).ok_or(FormatError::Field(WHAT, "key length"))?;
+        let (secret, rest) = rest.split_at_checked(len(2)).ok_or(FormatError::Field(WHAT, "secret length"))?;
+        let (place, rest) = rest.split_at_checked(len(4)).ok_or(FormatError::Field(WHAT, "place length"))?;
+        let text = |bytes: &[u8], what| {
+            let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Field(WHAT, what))?;
+            Ok::<_, FormatError>(text.to_owned())
+        };
         let mut key_id = [0; 16];
         key_id.copy_from_slice(&head[8..]);
-        keys.push(KeyReference { key_id, arn, wrapped_secret });
-        bytes = &rest[arn_len + secret_len..];
+        keys.push(KeyReference {
+            key_id,
+            arn: text(arn, "key ARN")?,
+            wrapped_secret: secret.to_vec(),
+            place: text(place, "key place")?,
+        });
+        bytes = rest;
     }
     reserved(bytes, WHAT)?;
     Ok(keys)
@@ -162,17 +184,20 @@ fn parse_keys(mut bytes: &[u8], count: u8) -> Result<Vec<KeyReference>, FormatEr
 
 fn encode_keys(keys: &[KeyReference], mut out: &mut [u8]) -> Result<(), FormatError> {
     for key in keys {
-        let (arn, secret) = (key.arn.as_bytes(), key.wrapped_secret.as_slice());
-        let needed = KEY_HEAD_LEN + arn.len() + secret.len();
+        let parts = [key.arn.as_bytes(), &key.wrapped_secret, key.place.as_bytes()];
+        let needed = KEY_HEAD_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
         if needed > out.len() {
             return Err(FormatError::Field(WHAT, "keys (longer than the record)"));
         }
         let (place, rest) = out.split_at_mut(needed);
-        place[..2].copy_from_slice(&(arn.len() as u16).to_le_bytes());
-        place[2..4].copy_from_slice(&(secret.len() as u16).to_le_bytes());
         place[8..KEY_HEAD_LEN].copy_from_slice(&key.key_id);
-        place[KEY_HEAD_LEN..KEY_HEAD_LEN + arn.len()].copy_from_slice(arn);
-        place[KEY_HEAD_LEN + arn.len()..].copy_from_slice(secret);
+        let mut at = KEY_HEAD_LEN;
+        for (index, part) in parts.into_iter().enumerate() {
+            // A record is shorter than 64 KiB.
+            place[2 * index..2 * index + 2].copy_from_slice(&(part.len() as u16).to_le_bytes());
+            place[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
         out = rest;
     }
     Ok(())
@@ -186,8 +211,9 @@ mod tests {
     use super::*;
 
     fn key() -> impl Strategy<Value = KeyReference> {
-        (any::<[u8; 16]>(), "[a-z:/-]{1,90}", vec(any::<u8>(), 0..300))
-            .prop_map(|(key_id, arn, wrapped_secret)| KeyReference { key_id, arn, wrapped_secret })
+        (any::<[u8; 16]>(), "[a-z:/-]{1,90}", vec(any::<u8>(), 0..300), "([a-z:/-]{1,60})?").prop_map(
+            |(key_id, arn, wrapped_secret, place)| KeyReference { key_id, arn, wrapped_secret, place },
+        )
     }
 
     proptest! {
@@ -211,7 +237,9 @@ mod tests {
 
         #[test]
         fn parse_is_total(mut bytes in vec(any::<u8>(), DOMAIN_RECORD_LEN)) {
+            let version = bytes[8] % 2 + 1;
             bytes[..12].copy_from_slice(b"KMSFSDOM\x01\0\x03\0");
+            bytes[8] = version;
             put_crc(&mut bytes);
             let _ = DomainRecord::parse(&bytes);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::place::KeyPlace;
 use super::pool::Pool;
 use super::record::{self, NewDomain};
 use super::usability::Usability;
@@ -92,12 +93,10 @@ impl Domain {
     }
 
     fn unwrap(&self, wrapper: &Wrapper, record: &DomainRecord) -> Result<DomainKeys, KeyError> {
-        let tampered = KeyError::DomainTampered { domain: self.id };
         if record.volume_id != wrapper.volume_id {
-            return Err(tampered);
+            return Err(KeyError::DomainTampered { domain: self.id });
         }
-        let key = record.keys.first().ok_or(tampered)?;
-        let secret = wrapper.open_secret(self.id, key)?;
+        let secret = wrapper.open_secret(record)?;
         Ok(DomainKeys::derive(&secret, &wrapper.volume_id.0, &self.id.0))
     }
 
@@ -118,15 +117,30 @@ impl Domain {
         Ok(())
     }
 
+    /// Where its first key is.
+    pub(super) fn place(&self) -> KeyPlace {
+        let state = self.state.read();
+        state.record.keys.first().and_then(|key| key.place.parse().ok()).unwrap_or(KeyPlace::Keystore)
+    }
+
+    /// Where the key `key`, an ARN or an id, is; `None` if it is none of the domain's.
+    pub(super) fn place_of(&self, key: &str) -> Option<KeyPlace> {
+        let state = self.state.read();
+        let named = |known: &&KeyReference| known.arn == key || known.arn.ends_with(&format!("/{key}"));
+        state.record.keys.iter().find(named).and_then(|key| key.place.parse().ok())
+    }
+
     /// What the record says, for reports.
     pub(super) fn summary(&self) -> DomainSummary {
         let state = self.state.read();
+        let recipients = record::recipients(&state.record).count();
         let arns = state.record.keys.iter().map(|key: &KeyReference| key.arn.clone());
         DomainSummary {
             id: self.id,
             epoch: state.record.epoch,
             generation: state.record.generation,
             keys: arns.collect(),
+            recipients,
             unusable: self.usability.check().err(),
         }
     }

@@ -8,6 +8,7 @@ mod cache;
 mod domain;
 #[cfg(test)]
 pub(crate) mod fake;
+mod place;
 mod pool;
 mod record;
 mod ring;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 
 use kms_core::KmsError;
 
+pub use place::{Connection, KeyAt, KeyPlace, KeyServices, PlaceError, region_of_arn};
 pub(crate) use record::write_durably;
-pub use record::{KEYS_DIR, NewDomain, key_id_of};
+pub use record::{KEYS_DIR, NewDomain, RecipientChange, key_id_of};
 pub use ring::{DomainSummary, KeyRing, KeyRingOptions};
 pub use slot::SlotRewrap;
 
@@ -102,6 +104,15 @@ pub enum KeyError {
         /// The domain.
         domain: DomainId,
     },
+    /// A key is to leave that does not wrap anything.
+    #[error("{0} is not a recipient")]
+    NotARecipient(String),
+    /// Without this key nothing would open.
+    #[error("{0} is the last recipient")]
+    LastRecipient(String),
+    /// The text does not say where a key is.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// No such domain in this volume.
     #[error("domain {0} is not known in this volume")]
     UnknownDomain(DomainId),

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kms_core::client::KeyService;
-use kms_core::model::Caller;
 use parking_lot::{Mutex, RwLock};
 
 use super::cache::{FileKeyCache, Unwrapped};
 use super::domain::Domain;
 use super::pool::Bell;
-use super::record::{self, KEYS_DIR, NewDomain};
+use super::place::{Connection, KeyAt, KeyPlace, KeyServices};
+use super::record::{self, KEYS_DIR, NewDomain, RecipientChange};
 use super::shared::Shared;
-use super::wrapper::{Wrapper, parse_key};
+use super::wrapper::Wrapper;
 use super::{FileKeyProvider, KeyError, NewFileKeys, SlotRewrap, slot};
 use crate::crypto::{DomainKeys, FileKeys, random};
 use crate::format::{DomainId, DomainRecord, Identity, KeySlot, Superblock, VolumeId};
@@ -38,6 +37,15 @@ pub struct KeyRingOptions {
     pub pool_low: usize,
     /// The number of keys that are made ahead.
     pub pool_high: usize,
+    /// Keys that are asked of the service together.
+    pub pool_batch: usize,
+}
+
+impl KeyRingOptions {
+    /// The limits for keys at a service elsewhere: more are made ahead, and together, to hide the way there.
+    pub fn remote() -> Self {
+        Self { pool_low: 256, pool_high: 512, pool_batch: 64, ..Self::default() }
+    }
 }
 
 impl Default for KeyRingOptions {
@@ -48,6 +56,7 @@ impl Default for KeyRingOptions {
             grace: Duration::from_secs(300),
             pool_low: 16,
             pool_high: 64,
+            pool_batch: 16,
         }
     }
 }
@@ -61,8 +70,10 @@ pub struct DomainSummary {
     pub epoch: u32,
     /// Counts the writes of its record.
     pub generation: u64,
-    /// The ARNs of its KMS keys; the first one wraps, the others open what has not been rewrapped.
+    /// The ARNs of its KMS keys; the first ones wrap, the others open what has not been rewrapped.
     pub keys: Vec<String>,
+    /// How many of the keys wrap.
+    pub recipients: usize,
     /// Why its files are closed at present, if they are.
     pub unusable: Option<KeyError>,
 }
@@ -82,19 +93,20 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Makes the first domain of a new volume, in memory: its secret under the KMS key `key` (an ARN, an id or an
-    /// alias). The caller writes it.
+    /// Makes the first domain of a new volume, in memory: its secret under the KMS keys `keys`, each in the form of
+    /// [`KeyAt`]. The caller writes it.
     ///
     /// # Errors
-    /// [`KeyError`] if the key cannot be used.
+    /// [`KeyError`] if a key cannot be used.
     pub fn new_root(
-        service: &Arc<dyn KeyService>,
-        caller: &Caller,
+        services: &Arc<dyn KeyServices>,
         volume_id: VolumeId,
-        key: &str,
+        keys: &[KeyAt],
     ) -> Result<NewDomain, KeyError> {
-        let wrapper = Wrapper { service: Arc::clone(service), caller: caller.clone(), volume_id };
-        NewDomain::make(&wrapper, DomainId(random::bytes()), &parse_key(key)?)
+        let wrapper = Wrapper { services: Arc::clone(services), volume_id };
+        // The others are where the first one is, if they do not say.
+        let default = keys.first().and_then(|key| key.place.clone()).unwrap_or(KeyPlace::Keystore);
+        NewDomain::make(&wrapper, DomainId(random::bytes()), keys, &default)
     }
 
     /// Opens the domains of a volume. Only the root domain's secret is unwrapped.
@@ -102,28 +114,14 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`] if the root domain cannot be opened. Other domains fail when they are used.
     pub fn load(
-        service: Arc<dyn KeyService>,
-        caller: Caller,
-        volume_dir: NodeRef,
-        superblock: &Superblock,
-    ) -> Result<Arc<Self>, KeyError> {
-        Self::load_with(service, caller, volume_dir, superblock, KeyRingOptions::default())
-    }
-
-    /// As [`Self::load`], with other limits.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn load_with(
-        service: Arc<dyn KeyService>,
-        caller: Caller,
+        services: Arc<dyn KeyServices>,
         volume_dir: NodeRef,
         superblock: &Superblock,
         options: KeyRingOptions,
     ) -> Result<Arc<Self>, KeyError> {
         let start = Instant::now();
         let clock: Clock = Arc::new(move || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let wrapper = Wrapper { service, caller, volume_id: superblock.volume_id };
+        let wrapper = Wrapper { services, volume_id: superblock.volume_id };
         Self::load_at(wrapper, &volume_dir, superblock.root_domain, options, clock)
     }
 
@@ -161,14 +159,14 @@ impl KeyRing {
         self.shared.wrapper.volume_id
     }
 
-    /// The key management service.
-    pub fn service(&self) -> &Arc<dyn KeyService> {
-        &self.shared.wrapper.service
-    }
-
-    /// Who calls the service.
-    pub fn caller(&self) -> &Caller {
-        &self.shared.wrapper.caller
+    /// The service that has the key `key` (an ARN or an id): that of the domain record that names it, and else that of the
+    /// root domain's first key.
+    ///
+    /// # Errors
+    /// [`KeyError::Service`] if there is no way there.
+    pub fn connection(&self, key: &str) -> Result<Connection, KeyError> {
+        let place = self.shared.place_of(key).unwrap_or_else(|| self.shared.root.place());
+        self.shared.wrapper.connect(key, &place)
     }
 
     /// The keys of a domain's names. Unwrapped at first use and remembered: names can be listed and removed
@@ -193,11 +191,20 @@ impl KeyRing {
         all
     }
 
-    /// Makes a domain with a secret under the KMS key `key` (an ARN, an id or an alias), durably.
+    /// As [`Self::add_domain_for`], for one key in the form of [`KeyAt`].
     ///
     /// # Errors
-    /// [`KeyError`] if the key cannot be used or the record cannot be written.
+    /// As there, and [`KeyError::Place`].
     pub fn add_domain(&self, key: &str) -> Result<DomainId, KeyError> {
+        self.add_domain_for(&[key.parse()?])
+    }
+
+    /// Makes a domain with a secret under the KMS keys `keys`, which are where the root domain's first key is if they
+    /// do not say, durably.
+    ///
+    /// # Errors
+    /// [`KeyError`] if a key cannot be used or the record cannot be written.
+    pub fn add_domain_for(&self, keys: &[KeyAt]) -> Result<DomainId, KeyError> {
         let shared = &self.shared;
         let id = loop {
             let id = DomainId(random::bytes());
@@ -207,7 +214,7 @@ impl KeyRing {
                 break id;
             }
         };
-        let mut new = NewDomain::make(&shared.wrapper, id, &parse_key(key)?)?;
+        let mut new = NewDomain::make(&shared.wrapper, id, keys, &shared.root.place())?;
         new.write(&*shared.keys_dir)?;
         let domain = Domain::created(new);
         domain.usability.confirm(shared.now());
@@ -255,17 +262,15 @@ impl KeyRing {
         }
     }
 
-    /// Begins to rewrap a domain: raises its epoch and, with `key`, makes that the key that wraps. The former
+    /// Begins to rewrap a domain: raises its epoch and makes those the keys that wrap which `change` leaves. The former
     /// keys stay until [`Self::finish_rewrap`].
     ///
     /// # Errors
-    /// [`KeyError`] if either key cannot be used or the record cannot be written.
-    pub fn begin_rewrap(&self, id: DomainId, key: Option<&str>) -> Result<DomainSummary, KeyError> {
+    /// [`KeyError`] if a key cannot be used or the record cannot be written.
+    pub fn begin_rewrap(&self, id: DomainId, change: &RecipientChange) -> Result<DomainSummary, KeyError> {
         let domain = self.shared.domain(id)?;
         let (record, keys) = self.shared.open(&domain)?;
-        let current = record.keys.first().ok_or(KeyError::DomainTampered { domain: id })?;
-        let target = parse_key(key.unwrap_or(&current.arn))?;
-        let new = NewDomain::moved(&self.shared.wrapper, &record, current, &target)?;
+        let new = NewDomain::moved(&self.shared.wrapper, &record, change)?;
         self.shared.replace(&domain, new, &keys)
     }
 
@@ -277,7 +282,7 @@ impl KeyRing {
         let domain = self.shared.domain(id)?;
         let (record, keys) = self.shared.open(&domain)?;
         let mut new = DomainRecord::clone(&record);
-        new.keys.truncate(1);
+        new.keys.retain(|key| !key.wrapped_secret.is_empty());
         if new.keys.len() == record.keys.len() {
             return Ok(domain.summary());
         }
@@ -317,12 +322,12 @@ impl KeyRing {
         let mut failure = None;
         for (replaced, old) in sound {
             match self.shared.wrapper.move_slot(&record, identity, old) {
-                Ok((recipient, keys)) if slot::is_authentic(identity, old, &keys) => {
+                Ok((recipients, keys)) if slot::is_authentic(identity, old, &keys) => {
                     let mut slot = KeySlot {
                         generation: generation + 1,
                         time: record::unix_seconds(),
                         commitment: keys.commitment,
-                        recipients: vec![recipient],
+                        recipients,
                         mac: [0; 32],
                     };
                     slot::authenticate(identity, &mut slot, &keys)?;
@@ -412,11 +417,11 @@ impl FileKeyProvider for KeyRing {
         let domain = shared.domain(identity.domain_id)?;
         shared.check(&domain)?;
         let (record, _) = shared.open(&domain)?;
-        let current = record.keys.first().map(|key| key.key_id);
+        let current: Vec<[u8; 16]> = record::recipients(&record).map(|key| key.key_id).collect();
         let (now, ttl) = (shared.now(), shared.options.cache_ttl);
         let valid = |kept: &Unwrapped| {
             let since_unwrap = Duration::from_millis(now.saturating_sub(kept.at));
-            let by_poll = Some(kept.key_id) == current && domain.usability.unconfirmed_for(now) < ttl;
+            let by_poll = current.contains(&kept.key_id) && domain.usability.unconfirmed_for(now) < ttl;
             by_poll || since_unwrap < ttl
         };
         let unwrapped = shared.cache.get_or_unwrap(identity, valid, || {

@@ -7,16 +7,14 @@ use parking_lot::RwLock;
 
 use super::cache::FileKeyCache;
 use super::domain::Domain;
+use super::place::KeyPlace;
 use super::pool::Bell;
 use super::ring::{Clock, KeyRingOptions};
-use super::wrapper::Wrapper;
+use super::wrapper::{OpenedSlot, Wrapper};
 use super::{DomainSummary, KeyError, record, slot};
 use crate::crypto::{DomainKeys, FileKeys};
 use crate::format::{DomainId, DomainRecord, Identity, KeySlot};
 use crate::store::NodeRef;
-
-/// Data keys asked of the service in one call.
-const MAKE_BATCH: usize = 16;
 
 /// The domains, what is remembered, and the way to the service.
 pub(super) struct Shared {
@@ -87,7 +85,7 @@ impl Shared {
     ) -> Result<T, KeyError> {
         match &outcome {
             Ok(_) => {}
-            Err(error @ KeyError::Unusable { key, .. }) if self.is_current(domain, key) => {
+            Err(error @ KeyError::Unusable { key, .. }) if self.depends_on(domain, key) => {
                 domain.usability.fence(error.clone(), asked);
                 self.forget_if_fenced(domain);
             }
@@ -96,8 +94,15 @@ impl Shared {
         outcome
     }
 
-    pub(super) fn is_current(&self, domain: &Domain, arn: &str) -> bool {
-        domain.summary().keys.first().is_some_and(|current| current == arn)
+    /// Whether the domain is of no use without the key `arn`.
+    pub(super) fn depends_on(&self, domain: &Domain, arn: &str) -> bool {
+        let summary = domain.summary();
+        summary.recipients == 1 && summary.keys.first().is_some_and(|current| current == arn)
+    }
+
+    /// Where a domain's record says that the key `key`, an ARN or an id, is.
+    pub(super) fn place_of(&self, key: &str) -> Option<KeyPlace> {
+        self.root.place_of(key).or_else(|| self.all().iter().find_map(|domain| domain.place_of(key)))
     }
 
     pub(super) fn forget_if_fenced(&self, domain: &Domain) {
@@ -168,8 +173,8 @@ impl Shared {
         for (_, slot) in slot::by_generation(slots) {
             let now = self.now();
             match self.wrapper.open_slot(&record, identity, slot) {
-                Ok((keys, key_id)) => {
-                    if record.keys.first().is_some_and(|key| key.key_id == key_id) {
+                Ok(OpenedSlot { keys, key_id, .. }) => {
+                    if record::recipients(&record).any(|key| key.key_id == key_id) {
                         domain.usability.confirm(now);
                     }
                     return Ok((keys, key_id));
@@ -192,7 +197,7 @@ impl Shared {
                 return;
             }
             let Ok((record, _)) = self.open(domain) else { return };
-            let (now, count) = (self.now(), missing.min(MAKE_BATCH));
+            let (now, count) = (self.now(), missing.min(self.options.pool_batch));
             let mut made = Vec::with_capacity(count);
             let mut refused = None;
             for outcome in self.wrapper.new_files(&record, count) {

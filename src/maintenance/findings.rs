@@ -175,6 +175,8 @@ pub(super) fn kind_of_key_error(error: &KeyError) -> FindingKind {
         KeyError::Unusable { .. } | KeyError::Denied { .. } | KeyError::Service(_) => FindingKind::Key,
         KeyError::Tampered { .. } | KeyError::ForeignKey { .. } => FindingKind::DataKey,
         KeyError::UnknownDomain(_) => FindingKind::Foreign,
+        // None of these comes from reading a file.
+        KeyError::NotARecipient(_) | KeyError::LastRecipient(_) | KeyError::Place(_) => FindingKind::Key,
         KeyError::DomainTampered { .. } | KeyError::Format(_) => FindingKind::DomainRecord,
         KeyError::Store(_) => FindingKind::Unreadable,
     }

@@ -96,9 +96,27 @@ pub(crate) fn superblock() -> Value {
     })
 }
 
+/// Where the second recipient of the vector is.
+const PLACE: &str = "eu-central-1 https://kms.example:4599";
+const FORMER: &str = "arn:aws:kms:local:000000000000:key/former";
+const ESCROW: &str = "arn:aws:kms:eu-central-1:111122223333:key/66666666-7777-8888-9999-000000000000";
+
+fn reference(arn: &str, wrapped_secret: &[u8], place: &str) -> KeyReference {
+    let (arn, place) = (arn.to_owned(), place.to_owned());
+    KeyReference { key_id: key_id_of(&arn), arn, wrapped_secret: wrapped_secret.to_vec(), place }
+}
+
 pub(crate) fn domain_record_bytes() -> Vec<u8> {
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(FORMER, &[], "")])
+}
+
+/// Two recipients, one of them elsewhere.
+pub(crate) fn recipients_record_bytes() -> Vec<u8> {
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(ESCROW, WRAPPED, PLACE)])
+}
+
+fn record_bytes(references: Vec<KeyReference>) -> Vec<u8> {
     let keys = domain_keys();
-    let other = "arn:aws:kms:local:000000000000:key/former";
     let mut record = DomainRecord {
         volume_id: VOLUME,
         domain_id: DOMAIN,
@@ -106,10 +124,7 @@ pub(crate) fn domain_record_bytes() -> Vec<u8> {
         epoch: 2,
         time: TIME,
         commitment: keys.commitment,
-        keys: vec![
-            KeyReference { key_id: key_id_of(ARN), arn: ARN.to_owned(), wrapped_secret: WRAPPED.to_vec() },
-            KeyReference { key_id: key_id_of(other), arn: other.to_owned(), wrapped_secret: Vec::new() },
-        ],
+        keys: references,
         mac: [0; 32],
     };
     record.mac = keys.mac.mac32(&[&record.mac_input().unwrap()]);
@@ -124,9 +139,10 @@ pub(crate) fn domain_record() -> Value {
         "generation": 3,
         "epoch": 2,
         "time": TIME,
-        "arns": [ARN, "arn:aws:kms:local:000000000000:key/former"],
+        "arns": [ARN, FORMER],
         "wrapped_secret": hex(WRAPPED),
         "record": hex(domain_record_bytes()),
+        "recipients": { "arns": [ARN, ESCROW], "places": ["", PLACE], "record": hex(recipients_record_bytes()) },
     })
 }
 
