@@ -220,6 +220,11 @@ fn maintenance(error: &MaintenanceError) -> Verdict {
         MaintenanceError::KeyNotUsed { .. } => {
             say(S::KeyUnusable, "Nothing was erased. `kmsfs info BACKING` shows the keys of the volume.")
         }
+        MaintenanceError::AlsoOpens { .. } => say(
+            S::KeyUnusable,
+            "Nothing was erased. Take the key away from the other recipients, or them from it, with `kmsfs rewrap BACKING \
+             --remove-recipient KEY`.",
+        ),
         MaintenanceError::StillOpens { .. } => say(
             S::NotErased,
             "Run the command again; if it stays so, the key management service did not do its work.",
@@ -282,6 +287,11 @@ fn key(error: &KeyError) -> Verdict {
             say(S::KeyUnusable, "The policy of the key has to allow its use by kmsfs.")
         }
         KeyError::Service(error) => kms(error),
+        KeyError::NotARecipient(_) => say(S::Usage, "`kmsfs info BACKING` shows the recipients."),
+        KeyError::LastRecipient(_) => {
+            say(S::Usage, "Go to another key with `kmsfs rewrap BACKING --to KEY`, or destroy it with `kmsfs erase`.")
+        }
+        KeyError::Place(_) => bare(S::Usage),
         KeyError::Tampered { .. } | KeyError::DomainTampered { .. } | KeyError::Format(_) => {
             say(S::Damaged, "Restore it from a backup.")
         }
@@ -297,6 +307,11 @@ fn kms(error: &KmsError) -> Verdict {
     match error {
         KmsError::CorruptRecord(_) => say(S::BadKeystore, "Restore the keystore from a backup."),
         error if error.is_key_unusable() => bare(S::KeyUnusable),
+        KmsError::DependencyTimeout(_) => say(
+            S::KmsRefused,
+            "Check the network, the endpoint (`kmsfs info BACKING` shows it, --endpoint-url URL names another) and the \
+             credentials (`aws sts get-caller-identity`).",
+        ),
         _ => bare(S::KmsRefused),
     }
 }

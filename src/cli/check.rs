@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::access::AccessArgs;
 use super::error::CliError;
-use super::keystore::KeystoreArgs;
 use super::offline::OfflineVolume;
 use super::output::Output;
 use super::progress::Bar;
@@ -23,7 +23,7 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ struct Found {
 
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<()> {
     let backing = backing_of(&args.backing)?;
-    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::ReadOnly)?;
+    let volume = OfflineVolume::open(&backing, &args.access, &[], OpenMode::ReadOnly)?;
     let bar = Bar::new("checking", None);
     let options = CheckOptions { contents: !args.quick };
     let outcome = maintenance::check(volume.get(), options, &|progress| bar.show(progress));

@@ -59,7 +59,7 @@ fn open_log(path: &Path) -> Result<File> {
 }
 
 /// Starts the daemon and waits until its mount is up.
-pub(super) fn start(request: ServeRequest, secret: &Secret) -> Result<Ready> {
+pub(super) fn start(request: ServeRequest, secret: Option<&Secret>) -> Result<Ready> {
     let log = match &request.log {
         Some(path) => Stdio::from(open_log(path)?),
         None => Stdio::null(),
@@ -93,11 +93,12 @@ pub(super) fn start(request: ServeRequest, secret: &Secret) -> Result<Ready> {
 }
 
 /// Writes the order and the passphrase. A child that is gone already says why by its report.
-fn hand_over(child: &mut Child, request: ServeRequest, secret: &Secret) -> Result<()> {
+fn hand_over(child: &mut Child, request: ServeRequest, secret: Option<&Secret>) -> Result<()> {
     let mut pipe = child.stdin.take().ok_or_else(|| anyhow!("the process has no standard input"))?;
     let (key_file, passphrase) = match secret {
-        Secret::KeyFile(path) => (Some(path.clone()), None),
-        Secret::Passphrase(text) => (None, Some(text)),
+        Some(Secret::KeyFile(path)) => (Some(path.clone()), None),
+        Some(Secret::Passphrase(text)) => (None, Some(text)),
+        None => (None, None),
     };
     let mut line = serde_json::to_vec(&Order { request, key_file })?;
     line.push(b'\n');
@@ -126,16 +127,17 @@ pub(super) fn run() -> Result<()> {
     outcome
 }
 
-fn receive() -> Result<(ServeRequest, Secret)> {
+fn receive() -> Result<(ServeRequest, Option<Secret>)> {
     let mut input = Zeroizing::new(Vec::new());
     std::io::stdin().read_to_end(&mut input)?;
     let end = input.iter().position(|byte| *byte == b'\n').context("the order is not complete")?;
     let Order { request, key_file } = serde_json::from_slice(&input[..end])?;
-    let secret = match key_file {
-        Some(path) => Secret::KeyFile(path),
-        None => {
+    let secret = match (&request.keystore, key_file) {
+        (None, _) => None,
+        (Some(_), Some(path)) => Some(Secret::KeyFile(path)),
+        (Some(_), None) => {
             let text = std::str::from_utf8(&input[end + 1..])?;
-            Secret::Passphrase(Zeroizing::new(text.to_owned()))
+            Some(Secret::Passphrase(Zeroizing::new(text.to_owned())))
         }
     };
     Ok((request, secret))

@@ -4,32 +4,43 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kms_core::client::KeyService;
 use kms_core::model::Realm;
 use kms_core::service::EmbeddedKms;
 use serde::Serialize;
 
+use super::access::{AccessArgs, Services, default_region, key_places};
 use super::error::CliError;
 use super::keystore::{self, KeystoreArgs};
 use super::output::{Output, note};
 use super::volume::resolve_backing;
 use crate::format::{NameMode, VOLUME_DIR};
+use crate::keys::{KeyAt, KeyPlace, KeyServices, PlaceError, region_of_arn};
 use crate::store::posix::PosixStore;
-use crate::volume::{self, InitOptions, VolumeError};
+use crate::volume::{self, InitOptions, NewVolume, VolumeError};
 
 /// Make a volume in an empty directory
 #[derive(Debug, clap::Args)]
 pub(super) struct InitArgs {
     /// The backing directory: an empty one, or one to be made
     backing: PathBuf,
-    /// The KMS key: an id, an ARN or an alias
-    #[arg(long, value_name = "KEY", default_value = volume::DEFAULT_KEY)]
-    key: String,
+    /// The KMS key: an id, an ARN or an alias [default: alias/aws/kmsfs of the keystore]
+    ///
+    /// With --region or --endpoint-url it is a key of AWS KMS, or of another service with its interface.
+    #[arg(long, value_name = "KEY")]
+    key: Option<KeyAt>,
+    /// A further key that opens the volume by itself; can be given several times
+    ///
+    /// KEY is where the first key is; KEY,keystore and KEY,region=NAME[,endpoint-url=URL] are somewhere else.
+    #[arg(long, value_name = "KEY")]
+    recipient: Vec<KeyAt>,
+    /// The Region of the key, if it is a key of a service elsewhere
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Do not encrypt names of files and directories
     #[arg(long)]
     plain_names: bool,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -38,7 +49,10 @@ struct Made {
     volume_id: String,
     backing: PathBuf,
     key_id: String,
-    keystore: PathBuf,
+    /// The recipients besides it.
+    recipients: Vec<String>,
+    /// None if no key is in it.
+    keystore: Option<PathBuf>,
     keystore_created: bool,
 }
 
@@ -73,27 +87,90 @@ impl Drop for Undo {
     }
 }
 
+impl InitArgs {
+    /// The key and the further recipients, each with its place.
+    fn keys(&self) -> Result<(KeyAt, Vec<KeyAt>)> {
+        let url = self.access.remote.endpoint_url.as_deref();
+        let elsewhere = self.region.is_some() || url.is_some();
+        let Some(mut first) = self.key.clone() else {
+            if elsewhere {
+                return Err(CliError::BadArgument("a service elsewhere needs --key KEY".to_owned()).into());
+            }
+            let key = volume::DEFAULT_KEY.to_owned();
+            return Ok((KeyAt { key, place: Some(KeyPlace::Keystore) }, self.recipient.clone()));
+        };
+        if first.place.is_none() {
+            first.place = Some(if elsewhere {
+                KeyPlace::remote(&self.region_of(&first.key)?, url).map_err(bad_argument)?
+            } else {
+                KeyPlace::Keystore
+            });
+        }
+        Ok((first, self.recipient.clone()))
+    }
+
+    /// What was said, what the ARN says, what the environment or the profile says.
+    fn region_of(&self, key: &str) -> Result<String> {
+        let said = self.region.as_deref().or_else(|| region_of_arn(key));
+        match said {
+            Some(region) => Ok(region.to_owned()),
+            None => {
+                let found = default_region(self.access.remote.profile.as_deref());
+                Ok(found.map_err(|error| CliError::BadArgument(error.message().to_owned()))?)
+            }
+        }
+    }
+}
+
+fn bad_argument(error: PlaceError) -> CliError {
+    CliError::BadArgument(error.to_string())
+}
+
 pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
     let mut undo = Undo::default();
     let backing = prepare_backing(&args.backing, &mut undo)?;
-    let (service, keystore_created) = open_or_create(&args.keystore, &mut undo)?;
+    let (first, recipients) = args.keys()?;
+    let mut keys = std::iter::once(&first).chain(&recipients);
+    let in_keystore = |key: &KeyAt| key.place.as_ref().or(first.place.as_ref()) == Some(&KeyPlace::Keystore);
+    let keystore = match keys.any(in_keystore) {
+        true => Some(open_or_create(&args.access.keystore, &mut undo)?),
+        false => None,
+    };
+    let keystore_created = keystore.as_ref().is_some_and(|(_, created)| *created);
+    let services = Services::new(keystore.map(|(service, _)| service), args.access.remote.clone());
+    let services: Arc<dyn KeyServices> = Arc::new(services);
     let store = PosixStore::open(&backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let name_mode = if args.plain_names { NameMode::Plain } else { NameMode::Encrypted };
-    let options = InitOptions { key: Some(args.key.clone()), name_mode };
-    let caller = keystore::service_caller(&service);
-    let service: Arc<dyn KeyService> = service;
-    let made = volume::init(&store, &service, &caller, &options)
+    let options = InitOptions { key: Some(first.to_string()), recipients, name_mode };
+    let made = volume::init_at(&store, &services, &options)
         .map_err(|source| CliError::Volume { path: backing.clone(), source })?;
     undo.keep();
-    let keystore = args.keystore.dir()?;
-    if keystore_created {
+    report(args, backing, made, keystore_created, output)
+}
+
+fn report(
+    args: &InitArgs,
+    backing: PathBuf,
+    made: NewVolume,
+    keystore_created: bool,
+    output: Output,
+) -> Result<()> {
+    let uses_keystore = key_places(&backing)?.contains(&KeyPlace::Keystore);
+    let keystore = uses_keystore.then(|| args.access.keystore.dir()).transpose()?;
+    if let Some(keystore) = keystore.as_ref().filter(|_| keystore_created) {
         note(&format!(
             "made the keystore {}. Without it and what opens it the files cannot be read: keep a copy of both.",
             keystore.display()
         ));
     }
-    let made =
-        Made { volume_id: made.volume_id.to_string(), backing, key_id: made.key, keystore, keystore_created };
+    let made = Made {
+        volume_id: made.volume_id.to_string(),
+        backing,
+        key_id: made.key,
+        recipients: made.recipients,
+        keystore,
+        keystore_created,
+    };
     output.show(&made, |made| {
         format!(
             "Made the volume {} in {} under the KMS key {}.",

@@ -1,6 +1,7 @@
 //! The command line: one file per verb. The only part of kmsfs that prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod access;
 mod advice;
 mod check;
 mod control;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 
+use super::access::AccessArgs;
 use super::error::CliError;
-use super::keystore::KeystoreArgs;
 use super::mounts::{self, FILE_SYSTEM_TYPE};
 use super::options::MountOptions;
 use super::output::{Output, note};
@@ -39,7 +39,7 @@ pub(super) struct MountArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=30))]
     key_poll: u64,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 pub(super) fn run(args: &MountArgs, output: Output) -> Result<()> {
@@ -51,11 +51,12 @@ pub(super) fn run(args: &MountArgs, output: Output) -> Result<()> {
     }
     let mountpoint = check_mountpoint(&args.mountpoint, &backing)?;
     check_device()?;
-    let (keystore, secret) = args.keystore.secret()?;
+    let (keystore, secret) = args.access.secret(&backing)?.unzip();
     let mut request = ServeRequest {
         backing,
         mountpoint,
         keystore,
+        remote: args.access.remote.clone(),
         options,
         journal_len: args.journal_mib * MIB,
         key_poll_secs: args.key_poll,
@@ -66,7 +67,7 @@ pub(super) fn run(args: &MountArgs, output: Output) -> Result<()> {
         return serve(&request, secret, |ready| show(ready, output)).map_err(|error| at(&request, error));
     }
     request.log = Some(daemon::log_path(&config.volume_id.to_string())?);
-    let ready = daemon::start(request.clone(), &secret).map_err(|error| at(&request, error))?;
+    let ready = daemon::start(request.clone(), secret.as_ref()).map_err(|error| at(&request, error))?;
     show(&ready, output)
 }
 

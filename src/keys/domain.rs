@@ -140,6 +140,7 @@ impl Domain {
             epoch: state.record.epoch,
             generation: state.record.generation,
             keys: arns.collect(),
+            places: state.record.keys.iter().filter_map(|key| key.place.parse().ok()).collect(),
             recipients,
             unusable: self.usability.check().err(),
         }

@@ -194,9 +194,9 @@ impl NewDomain {
         self.record.domain_id
     }
 
-    /// The ARN of its first KMS key.
-    pub fn key_arn(&self) -> &str {
-        &self.record.keys[0].arn
+    /// The ARNs of its KMS keys, at least one.
+    pub fn key_arns(&self) -> Vec<String> {
+        self.record.keys.iter().map(|key| key.arn.clone()).collect()
     }
 
     /// Its keys.

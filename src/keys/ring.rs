@@ -72,6 +72,8 @@ pub struct DomainSummary {
     pub generation: u64,
     /// The ARNs of its KMS keys; the first ones wrap, the others open what has not been rewrapped.
     pub keys: Vec<String>,
+    /// Where each of the keys is.
+    pub places: Vec<KeyPlace>,
     /// How many of the keys wrap.
     pub recipients: usize,
     /// Why its files are closed at present, if they are.

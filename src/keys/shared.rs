@@ -68,7 +68,12 @@ impl Shared {
         let outcome = domain.prove(&self.wrapper);
         match &outcome {
             Ok(()) => domain.usability.confirm(now),
-            Err(KeyError::Service(_)) if domain.usability.unconfirmed_for(now) < self.options.grace => {}
+            Err(error @ KeyError::Service(_)) => {
+                self.note_outage(domain, error);
+                if domain.usability.unconfirmed_for(now) >= self.options.grace {
+                    domain.usability.fence(error.clone(), now);
+                }
+            }
             Err(error) => domain.usability.fence(error.clone(), now),
         }
         self.forget_if_fenced(domain);
@@ -89,9 +94,24 @@ impl Shared {
                 domain.usability.fence(error.clone(), asked);
                 self.forget_if_fenced(domain);
             }
+            Err(error @ KeyError::Service(_)) => self.note_outage(domain, error),
             Err(_) => {}
         }
         outcome
+    }
+
+    /// Says once for each outage what it means.
+    fn note_outage(&self, domain: &Domain, error: &KeyError) {
+        if domain.usability.begin_outage() {
+            let DomainSummary { keys, places, .. } = domain.summary();
+            let key = keys.first().map(String::as_str).unwrap_or_default();
+            let place = places.first().map(ToString::to_string).unwrap_or_default();
+            let grace_secs = self.options.grace.as_secs();
+            tracing::warn!(
+                domain = %domain.id, key, place, grace_secs, %error,
+                "a KMS key is out of reach: open files go on for the grace time, what needs a call fails"
+            );
+        }
     }
 
     /// Whether the domain is of no use without the key `arn`.

@@ -51,6 +51,8 @@ pub struct NewVolume {
     pub volume_id: VolumeId,
     /// The ARN of its KMS key.
     pub key: String,
+    /// The ARNs of the other keys that open it.
+    pub recipients: Vec<String>,
 }
 
 /// Makes a volume in the empty directory of `store`, durably. When it fails, nothing stays behind.
@@ -84,7 +86,8 @@ pub fn init_at(
     let mut keys = vec![first.map_err(|error| VolumeError::Key(error.into()))?];
     keys.extend(options.recipients.iter().cloned());
     let domain = KeyRing::new_root(services, volume_id, &keys).map_err(VolumeError::Key)?;
-    let made = NewVolume { volume_id, key: domain.key_arn().to_owned() };
+    let mut arns = domain.key_arns();
+    let made = NewVolume { volume_id, key: arns.remove(0), recipients: arns };
     let draft = format!("{DRAFT_PREFIX}{:032x}", u128::from_le_bytes(random::bytes()));
     let draft = OsStr::new(&draft);
     let outcome = make(&*root, draft, domain, volume_id, options.name_mode);
