@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::entries::SharedPages;
 use super::{EncryptedFile, FileError};
 use crate::format::{SessionNumber, VolumeId};
 use crate::journal::sessions::SessionHistory;
@@ -79,11 +80,20 @@ pub struct FileContext {
     pub(super) checkpoint: Mutex<()>,
     /// Files with journalled changes; kept open until these are in place.
     pub(super) pending: Mutex<BTreeMap<u32, Arc<EncryptedFile>>>,
-    /// All open files by inode number. No `Arc` is dropped while this is locked.
-    files: Mutex<HashMap<u64, Weak<EncryptedFile>>>,
+    pub(super) entry_pages: Arc<SharedPages>,
+    /// No `Arc` is dropped while this is locked.
+    files: Mutex<OpenFiles>,
     open_locks: [Mutex<()>; OPEN_LOCKS],
     next_ref: AtomicU32,
     verify_all: AtomicBool,
+}
+
+/// All open files.
+#[derive(Default)]
+struct OpenFiles {
+    by_ino: HashMap<u64, Weak<EncryptedFile>>,
+    /// How many were closed so far.
+    closed: u64,
 }
 
 impl FileContext {
@@ -103,7 +113,8 @@ impl FileContext {
             rules,
             checkpoint: Mutex::new(()),
             pending: Mutex::new(BTreeMap::new()),
-            files: Mutex::new(HashMap::new()),
+            entry_pages: SharedPages::new(),
+            files: Mutex::default(),
             open_locks: std::array::from_fn(|_| Mutex::new(())),
             next_ref: AtomicU32::new(1),
             verify_all: AtomicBool::new(false),
@@ -122,7 +133,19 @@ impl FileContext {
 
     /// The open file of inode `ino`, if there is one: it knows changes that the backing file does not show yet.
     pub fn live(&self, ino: u64) -> Option<Arc<EncryptedFile>> {
-        self.files.lock().get(&ino).and_then(Weak::upgrade)
+        self.files.lock().by_ino.get(&ino).and_then(Weak::upgrade)
+    }
+
+    /// How many files were closed so far, for [`Self::was_closed_since`].
+    pub fn closed_files(&self) -> u64 {
+        self.files.lock().closed
+    }
+
+    /// Whether the file of inode `ino` is closed now and was so all the time since [`Self::closed_files`] said
+    /// `closed`: then the backing file has shown its size all the time. It may have been so where this says no.
+    pub fn was_closed_since(&self, ino: u64, closed: u64) -> bool {
+        let files = self.files.lock();
+        files.closed == closed && !files.by_ino.contains_key(&ino)
     }
 
     /// The plain size of the open file of inode `ino`, if there is one. Attributes of any file must use it
@@ -133,7 +156,7 @@ impl FileContext {
 
     /// All open files.
     pub fn all_live(&self) -> Vec<Arc<EncryptedFile>> {
-        self.files.lock().values().filter_map(Weak::upgrade).collect()
+        self.files.lock().by_ino.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether a flush failed, so that the volume is read-only from here on.
@@ -156,7 +179,7 @@ impl FileContext {
             return Ok(file);
         }
         let file = open()?;
-        let replaced = self.files.lock().insert(ino, Arc::downgrade(&file));
+        let replaced = self.files.lock().by_ino.insert(ino, Arc::downgrade(&file));
         drop(replaced);
         Ok(file)
     }
@@ -164,9 +187,10 @@ impl FileContext {
     /// Called when the last user of a file is gone.
     pub(super) fn forget(&self, ino: u64) {
         let mut files = self.files.lock();
-        if files.get(&ino).is_some_and(|file| file.strong_count() == 0) {
-            files.remove(&ino);
+        if files.by_ino.get(&ino).is_some_and(|file| file.strong_count() == 0) {
+            files.by_ino.remove(&ino);
         }
+        files.closed += 1;
     }
 
     /// The journal, or the error of a read-only volume.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::entries::{EntryTable, Totals};
+use super::open::Opened;
 use super::overlay::{Journalled, Overlay};
 use super::{Damage, FileContext, FileError};
 use crate::crypto::FileKeys;
@@ -121,10 +122,22 @@ impl EncryptedFile {
         file: FileRef,
         domain: DomainId,
     ) -> Result<Arc<Self>, FileError> {
-        ctx.journal()?;
         let ino = file.stat()?.ino;
-        let state = State::nascent();
-        ctx.find_or_open(ino, || Ok(Self::assemble(ctx, node, file, ino, domain, state)))
+        Self::create_inode(ctx, (node, file), ino, domain)
+    }
+
+    /// As [`Self::create`], for a node whose inode number is known.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_inode(
+        ctx: &Arc<FileContext>,
+        (node, file): (NodeRef, FileRef),
+        ino: u64,
+        domain: DomainId,
+    ) -> Result<Arc<Self>, FileError> {
+        ctx.journal()?;
+        ctx.find_or_open(ino, || Ok(Self::assemble(ctx, (node, file), ino, domain, Opened::nascent())))
     }
 
     /// Opens a file, or finds it open. Verifies header, domain, seal and, up to 64 MiB, that the entries are
@@ -134,21 +147,33 @@ impl EncryptedFile {
     /// [`FileError::Damaged`], [`FileError::Key`], or the backing directory's.
     pub fn open(ctx: &Arc<FileContext>, node: NodeRef, domain: DomainId) -> Result<Arc<Self>, FileError> {
         let ino = node.stat()?.ino;
+        Self::open_inode(ctx, node, ino, domain)
+    }
+
+    /// As [`Self::open`], for a node whose inode number is known.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_inode(
+        ctx: &Arc<FileContext>,
+        node: NodeRef,
+        ino: u64,
+        domain: DomainId,
+    ) -> Result<Arc<Self>, FileError> {
         ctx.find_or_open(ino, || {
             let access = if ctx.journal.is_some() { FileAccess::ReadWrite } else { FileAccess::Read };
             let file = node.open_file(access)?;
-            let state = super::open::read_state(ctx, &file, domain)?;
-            Ok(Self::assemble(ctx, node.clone(), file, ino, domain, state))
+            let opened = super::open::read_state(ctx, &file, domain)?;
+            Ok(Self::assemble(ctx, (node, file), ino, domain, opened))
         })
     }
 
     fn assemble(
         ctx: &Arc<FileContext>,
-        node: NodeRef,
-        file: FileRef,
+        (node, file): (NodeRef, FileRef),
         ino: u64,
         domain: DomainId,
-        state: State,
+        opened: Opened,
     ) -> Arc<Self> {
         Arc::new(Self {
             ctx: ctx.clone(),
@@ -158,8 +183,8 @@ impl EncryptedFile {
             domain,
             file_ref: ctx.next_ref(),
             sync: Mutex::new(()),
-            state: RwLock::new(state),
-            entries: EntryTable::new(),
+            state: RwLock::new(opened.state),
+            entries: EntryTable::new(&ctx.entry_pages, opened.head),
             attrs_changed: AtomicBool::new(false),
         })
     }

@@ -1,6 +1,8 @@
 //! Entries in place, with a bounded cache, and the sums over them.
 
-use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -11,8 +13,10 @@ use crate::format::geometry::{GROUP_BLOCKS, HEAD_BLOCKS, HEAD_ENTRIES_OFFSET, en
 use crate::format::{BlockIndex, ENTRY_LEN, Entry, FormatError, PAGE, SessionNumber};
 use crate::store::FileRef;
 
-/// Entry pages that one open file keeps: 1 MiB, enough for 128 MiB of data.
-const CACHED_PAGES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Entry pages that every open file may keep: 64 KiB, enough for 8 MiB of data.
+const OWN_PAGES: usize = 16;
+/// Entry pages that the open files of a volume keep beyond these, together: 32 MiB, enough for 4 GiB of data.
+const SHARED_PAGES: usize = 8192;
 const HEAD_ENTRIES_LEN: usize = HEAD_BLOCKS as usize * ENTRY_LEN;
 
 /// Where the entries of a stretch lie: the header page or the entry page of a group.
@@ -28,14 +32,75 @@ fn stretch_place(key: u64) -> (u64, u64, usize) {
     }
 }
 
+/// The entries in the header page `page`.
+pub(super) fn head_entries(page: &[u8]) -> &[u8] {
+    &page[HEAD_ENTRIES_OFFSET as usize..][..HEAD_ENTRIES_LEN]
+}
+
+/// Entry pages that the open files of a volume may keep beyond their own share.
+#[derive(Debug)]
+pub(super) struct SharedPages(AtomicUsize);
+
+impl SharedPages {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(SHARED_PAGES)))
+    }
+
+    fn take(&self) -> bool {
+        let take = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self, pages: usize) {
+        self.0.fetch_add(pages, Ordering::Relaxed);
+    }
+}
+
+/// Entry pages by stretch, those used longest ago first out.
+struct Kept {
+    pages: LruCache<u64, Box<[u8]>>,
+    /// How many of them are of the shared ones.
+    borrowed: usize,
+    shared: Arc<SharedPages>,
+}
+
+impl Kept {
+    fn put(&mut self, key: u64, page: Box<[u8]>) {
+        if self.pages.len() >= OWN_PAGES + self.borrowed && !self.pages.contains(&key) {
+            if self.shared.take() {
+                self.borrowed += 1;
+            } else {
+                self.pages.pop_lru();
+            }
+        }
+        self.pages.put(key, page);
+    }
+
+    fn clear(&mut self) {
+        self.pages.clear();
+        self.shared.give_back(std::mem::take(&mut self.borrowed));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// The entries in place of one file.
 pub(super) struct EntryTable {
-    cache: Mutex<LruCache<u64, Box<[u8]>>>,
+    kept: Mutex<Kept>,
 }
 
 impl EntryTable {
-    pub(super) fn new() -> Self {
-        Self { cache: Mutex::new(LruCache::new(CACHED_PAGES)) }
+    /// A table that knows nothing yet but the entries in the header page, if they are given.
+    pub(super) fn new(shared: &Arc<SharedPages>, head: Option<Box<[u8]>>) -> Self {
+        let mut kept = Kept { pages: LruCache::unbounded(), borrowed: 0, shared: Arc::clone(shared) };
+        if let Some(head) = head {
+            kept.put(0, head);
+        }
+        Self { kept: Mutex::new(kept) }
     }
 
     /// The entry in place of `block`, in a backing file of `backing_len` bytes.
@@ -51,16 +116,16 @@ impl EntryTable {
             return Ok(Ok(None));
         }
         let at = (block.0 - first) as usize * ENTRY_LEN;
-        let mut cache = self.cache.lock();
-        if let Some(page) = cache.get(&key) {
+        let mut kept = self.kept.lock();
+        if let Some(page) = kept.pages.get(&key) {
             return Ok(Entry::parse(&page[at..]));
         }
-        drop(cache);
+        drop(kept);
         let mut page = vec![0; len].into_boxed_slice();
         file.read_at(&mut page, offset)?;
         let entry = Entry::parse(&page[at..]);
-        cache = self.cache.lock();
-        cache.put(key, page);
+        kept = self.kept.lock();
+        kept.put(key, page);
         Ok(entry)
     }
 
@@ -68,7 +133,7 @@ impl EntryTable {
     pub(super) fn wrote(&self, block: BlockIndex, bytes: &[u8]) {
         let key = stretch_key(block);
         let at = (block.0 - stretch_place(key).0) as usize * ENTRY_LEN;
-        if let Some(page) = self.cache.lock().get_mut(&key) {
+        if let Some(page) = self.kept.lock().pages.get_mut(&key) {
             page[at..at + bytes.len()].copy_from_slice(bytes);
         }
     }
@@ -76,12 +141,12 @@ impl EntryTable {
     /// Notes that a stretch is new: all of its entries but those written next are holes.
     pub(super) fn began(&self, block: BlockIndex) {
         let key = stretch_key(block);
-        self.cache.lock().put(key, vec![0; stretch_place(key).2].into_boxed_slice());
+        self.kept.lock().put(key, vec![0; stretch_place(key).2].into_boxed_slice());
     }
 
     /// Forgets everything, because entries changed in place.
     pub(super) fn forget(&self) {
-        self.cache.lock().clear();
+        self.kept.lock().clear();
     }
 }
 
@@ -122,7 +187,7 @@ pub(super) fn for_each_present(
     mut each: impl FnMut(BlockIndex, Result<Entry, FormatError>) -> Result<(), FileError>,
 ) -> Result<(), FileError> {
     let mut block = first;
-    let mut page = vec![0; PAGE];
+    let mut page = [0; PAGE];
     while block < count {
         let key = stretch_key(BlockIndex(block));
         let (base, offset, len) = stretch_place(key);
@@ -142,15 +207,33 @@ pub(super) fn for_each_present(
         }
         page[..len].fill(0);
         file.read_at(&mut page[..len], offset)?;
-        for index in block..end {
-            let at = (index - base) as usize * ENTRY_LEN;
-            match Entry::parse(&page[at..at + ENTRY_LEN]) {
-                Ok(None) => {}
-                Ok(Some(entry)) => each(BlockIndex(index), Ok(entry))?,
-                Err(error) => each(BlockIndex(index), Err(error))?,
-            }
-        }
+        for_each_in(&page[(block - base) as usize * ENTRY_LEN..], block..end, &mut each)?;
         block = end;
+    }
+    Ok(())
+}
+
+/// As [`for_each_present`], for the entries in the header page, which was read already.
+pub(super) fn for_each_in_head(
+    head: &[u8],
+    count: u64,
+    mut each: impl FnMut(BlockIndex, Result<Entry, FormatError>) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    for_each_in(head, 0..count.min(HEAD_BLOCKS), &mut each)
+}
+
+/// Calls `each` for those of `blocks` whose entries, which lie one after the other in `bytes`, are not holes.
+fn for_each_in(
+    bytes: &[u8],
+    blocks: Range<u64>,
+    each: &mut impl FnMut(BlockIndex, Result<Entry, FormatError>) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    for (index, bytes) in blocks.zip(bytes.chunks_exact(ENTRY_LEN)) {
+        match Entry::parse(bytes) {
+            Ok(None) => {}
+            Ok(Some(entry)) => each(BlockIndex(index), Ok(entry))?,
+            Err(error) => each(BlockIndex(index), Err(error))?,
+        }
     }
     Ok(())
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::encrypted_file::{HeaderState, State};
-use super::entries::{Totals, for_each_present};
+use super::entries::{Totals, for_each_in_head, for_each_present, head_entries};
 use super::{Damage, FileContext, FileError};
 use crate::crypto::{EntrySum, FileKeys};
 use crate::format::geometry::{
-    PlainSize, backing_size, block_count, data_offset, entry_offset, plain_size, stretch_end,
+    HEAD_BLOCKS, PlainSize, backing_size, block_count, data_offset, entry_offset, plain_size, stretch_end,
 };
 use crate::format::{
-    BlockAad, BlockIndex, DomainId, Entry, FileId, Header, IDENTITY_LEN, PAGE, PAGE_U64, SEAL_LEN,
-    SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
+    BlockAad, BlockIndex, DomainId, Entry, FileId, FormatError, Header, IDENTITY_LEN, PAGE, PAGE_U64,
+    SEAL_LEN, SEAL_OFFSETS, SLOT_LEN, SLOT_OFFSETS, Seal, SealBody, SealFrame, SessionNumber,
 };
 use crate::journal::clear_entries_from;
 use crate::store::FileRef;
@@ -21,15 +21,28 @@ const SECTOR: usize = 512;
 /// device, as the kernel reads ahead in a file without a header.
 const READ_TOGETHER: u64 = 33 * PAGE_U64;
 
+/// What was read of a file when it was opened.
+pub(super) struct Opened {
+    pub(super) state: State,
+    /// The entries in the header page, unless they were changed since.
+    pub(super) head: Option<Box<[u8]>>,
+}
+
+impl Opened {
+    pub(super) fn nascent() -> Self {
+        Self { state: State::nascent(), head: None }
+    }
+}
+
 /// Reads header, keys, seal and entries of a backing file.
-pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) -> Result<State, FileError> {
+pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) -> Result<Opened, FileError> {
     let backing_len = file.stat()?.size;
     if backing_len == 0 {
         ctx.keys.check_usable(domain)?;
-        return Ok(State::nascent());
+        return Ok(Opened::nascent());
     }
     file.will_need(0, backing_len.min(READ_TOGETHER));
-    let mut page = vec![0; PAGE];
+    let mut page = [0; PAGE];
     file.read_at(&mut page, 0)?;
     let crashed = ctx.history.crashed_between(SessionNumber(0), ctx.session);
     if crashed && is_torn_creation(&page) {
@@ -39,7 +52,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
             file.set_len(0)?;
             file.sync_data()?;
         }
-        return Ok(State::nascent());
+        return Ok(Opened::nascent());
     }
     let damaged = |damage| FileError::Damaged { file: None, damage };
     let header = Header::parse(&page).map_err(|_| damaged(Damage::Header))?;
@@ -47,7 +60,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
         return Err(damaged(Damage::Foreign));
     }
     let keys = ctx.keys.unwrap(&header.identity, &header.slots)?;
-    Opening { ctx, file, backing_len, header, keys }.state()
+    Opening { ctx, file, backing_len, header, head: head_entries(&page), keys }.open()
 }
 
 /// Whether a sector of the header that every file has was never written: the creation did not reach the disk.
@@ -77,11 +90,12 @@ struct Opening<'a> {
     file: &'a FileRef,
     backing_len: u64,
     header: Header,
+    head: &'a [u8],
     keys: Arc<FileKeys>,
 }
 
 impl Opening<'_> {
-    fn state(self) -> Result<State, FileError> {
+    fn open(self) -> Result<Opened, FileError> {
         let seal = newest_seal(&self.keys, &self.header).ok_or_else(|| self.damaged(Damage::Seal))?;
         if seal.session > self.ctx.session {
             return Err(self.damaged(Damage::Seal));
@@ -112,9 +126,10 @@ impl Opening<'_> {
             if changed {
                 // Durable before the next seal, which counts on it.
                 self.file.sync_data()?;
+                return Ok(Opened { state, head: None });
             }
         }
-        Ok(state)
+        Ok(Opened { state, head: Some(self.head.into()) })
     }
 
     fn file_id(&self) -> FileId {
@@ -158,7 +173,7 @@ impl Opening<'_> {
     fn add_up(&self, seal: &Seal, size: u64) -> Result<Found, FileError> {
         let mut found = Found::default();
         let (key, running) = (&self.keys.sum, self.ctx.session);
-        for_each_present(self.file, self.backing_len, 0, block_count(size), |block, entry| {
+        let mut count = |block: BlockIndex, entry: Result<Entry, FormatError>| {
             let Ok(entry) = entry else {
                 found.later = true;
                 return Ok(());
@@ -176,7 +191,9 @@ impl Opening<'_> {
             found.present += 1;
             found.totals.add(key, running, block, &entry);
             Ok(())
-        })?;
+        };
+        for_each_in_head(self.head, block_count(size), &mut count)?;
+        for_each_present(self.file, self.backing_len, HEAD_BLOCKS, block_count(size), &mut count)?;
         Ok(found)
     }
 

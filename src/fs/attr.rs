@@ -1,13 +1,13 @@
 //! Attributes: reading, changing, and what Linux clears along the way.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
 
 use super::inode::Inode;
 use super::{Attr, AttrChange, Caller, FsResult, MountedVolume, NewMode, NodeId};
+use crate::file::EncryptedFile;
 use crate::format::{PAGE_U64, geometry, symlink_plain_len};
 use crate::names::read_target;
-use crate::store::{NodeKind, NodeRef, StoreErrorKind, TimeChange};
+use crate::store::{NodeKind, NodeRef, NodeStat, StoreErrorKind, TimeChange};
 
 /// Set-user-id bit.
 const SET_UID: u32 = 0o4000;
@@ -37,7 +37,17 @@ impl MountedVolume {
         // for a while after it was closed. It is held before the backing file is asked: if it went in between,
         // the answer could be from before its changes came in place.
         let live = self.context.live(inode.backing_ino);
-        let mut stat = inode.node()?.stat()?;
+        let stat = inode.node()?.stat()?;
+        self.attr_from(inode, stat, live.as_deref())
+    }
+
+    /// The attributes of an inode whose backing node shows `stat`, and whose content is `live` if it is open.
+    pub(super) fn attr_from(
+        &self,
+        inode: &Inode,
+        mut stat: NodeStat,
+        live: Option<&EncryptedFile>,
+    ) -> FsResult<Attr> {
         inode.correct_times(&mut stat);
         let size = match inode.kind {
             NodeKind::File => match live {
@@ -175,26 +185,28 @@ impl MountedVolume {
         Ok(masked & MODE_BITS)
     }
 
-    /// Gives the new entry `node` in `dir` to the caller; its group is the directory's if that has the
-    /// set-group-id bit. A directory inherits the bit too.
-    pub(super) fn give_to(&self, dir: &Arc<Inode>, node: &NodeRef, caller: Caller) -> FsResult<()> {
-        if !self.set_owner {
-            return Ok(());
-        }
-        let stat = node.stat()?;
-        if (stat.uid, stat.gid) == (caller.uid, caller.gid) {
-            return Ok(());
+    /// Gives the new entry `node` in `dir`, which shows `stat`, to the caller; its group is the directory's if
+    /// that has the set-group-id bit. A directory inherits the bit too. Returns whether anything was changed.
+    pub(super) fn give_to(
+        &self,
+        dir: &Inode,
+        node: &NodeRef,
+        stat: &NodeStat,
+        caller: Caller,
+    ) -> FsResult<bool> {
+        if !self.set_owner || (stat.uid, stat.gid) == (caller.uid, caller.gid) {
+            return Ok(false);
         }
         let dir_stat = dir.node()?.stat()?;
         let gid = if dir_stat.mode & SET_GID == 0 { caller.gid } else { dir_stat.gid };
         if (stat.uid, stat.gid) == (caller.uid, gid) {
-            return Ok(());
+            return Ok(false);
         }
         node.set_owner(Some(caller.uid), Some(gid))?;
         // Giving a file away clears its set-id bits.
         if stat.mode & (SET_UID | SET_GID) != 0 && stat.kind != NodeKind::Directory {
             node.set_mode(stat.mode & MODE_BITS)?;
         }
-        Ok(())
+        Ok(true)
     }
 }

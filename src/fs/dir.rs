@@ -9,7 +9,7 @@ use super::{Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId, Op
 use crate::file::EncryptedFile;
 use crate::format::{DIR_ID_NAME, DomainId};
 use crate::names::{BackingEntry, DirNames, NameError};
-use crate::store::{NodeKind, NodeRef, StoreErrorKind, StoreResult};
+use crate::store::{NodeKind, NodeRef, NodeStat, StoreErrorKind, StoreResult};
 
 /// What the owner of a directory needs to put its id into it.
 const OWNER_ALL: u32 = 0o700;
@@ -35,11 +35,29 @@ impl MountedVolume {
 
     /// Makes `node`, found in `parent`, known to the kernel.
     pub(super) fn entry_of(&self, node: NodeRef, domain: DomainId, parent: NodeId) -> FsResult<Entry> {
+        let closed = self.context.closed_files();
         let stat = node.stat()?;
+        self.entry_from(node, (stat, closed), domain, parent)
+    }
+
+    /// As [`Self::entry_of`], for a node that has shown `stat` since `closed` files were closed.
+    fn entry_from(
+        &self,
+        node: NodeRef,
+        (stat, closed): (NodeStat, u64),
+        domain: DomainId,
+        parent: NodeId,
+    ) -> FsResult<Entry> {
         let inode =
             self.table.remember(Inode::new(self.node_id(&stat), &stat, self.pool.hold(node), domain, parent));
         inode.set_parent(parent);
-        self.attr_of(&inode).map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
+        // An open file may have another size than its backing file showed.
+        let attr = if self.context.was_closed_since(stat.ino, closed) {
+            self.attr_from(&inode, stat, None)
+        } else {
+            self.attr_of(&inode)
+        };
+        attr.map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
     }
 
     /// Adds an entry with `add`, and before it the link that a long name needs. The link goes again if the
@@ -100,10 +118,13 @@ impl MountedVolume {
         node: NodeRef,
         caller: Caller,
     ) -> FsResult<Entry> {
-        let kind = node.stat()?.kind;
-        let done = self
-            .give_to(dir, &node, caller)
-            .and_then(|()| self.entry_of(Arc::clone(&node), names.domain(), dir.id));
+        let closed = self.context.closed_files();
+        let stat = node.stat()?;
+        let kind = stat.kind;
+        let done = self.give_to(dir, &node, &stat, caller).and_then(|changed| {
+            let stat = if changed { node.stat()? } else { stat };
+            self.entry_from(node, (stat, closed), names.domain(), dir.id)
+        });
         if done.is_err() {
             self.undo_entry(dir, entry, kind);
         }
@@ -137,10 +158,10 @@ impl MountedVolume {
         };
         let found = self.finish_entry(&dir, &names, &entry, Arc::clone(&node), caller)?;
         let inode = self.table.get(found.attr.id)?;
-        match EncryptedFile::create(&self.context, node, file, names.domain()) {
+        match EncryptedFile::create_inode(&self.context, (node, file), inode.backing_ino, names.domain()) {
             Ok(content) => {
                 // The header goes out later, which is no change that anybody made.
-                inode.hold_times(&inode.node()?.stat()?);
+                inode.hold_times(found.attr.mtime, found.attr.ctime);
                 inode.adopt(content);
                 Ok(found)
             }

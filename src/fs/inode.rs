@@ -203,7 +203,7 @@ impl Inode {
         if let Some(file) = self.join_users() {
             return Ok(file);
         }
-        let file = EncryptedFile::open(context, self.node()?, self.domain)?;
+        let file = EncryptedFile::open_inode(context, self.node()?, self.backing_ino, self.domain)?;
         self.adopt(Arc::clone(&file));
         Ok(file)
     }
@@ -281,12 +281,12 @@ impl Inode {
             Some(LogicalTimes { mtime, ctime, ctime_is_floor: false, unsettled: true, chosen: false });
     }
 
-    /// The content is about to be changed in the backing file only, by its header: the times stay what they are
-    /// in `stat`.
-    pub(super) fn hold_times(&self, stat: &NodeStat) {
+    /// The content is about to be changed in the backing file only, by its header: the times stay what they are,
+    /// `mtime` and `ctime`.
+    pub(super) fn hold_times(&self, mtime: SystemTime, ctime: SystemTime) {
         self.times.lock().get_or_insert(LogicalTimes {
-            mtime: stat.mtime,
-            ctime: stat.ctime,
+            mtime,
+            ctime,
             ctime_is_floor: false,
             unsettled: true,
             chosen: false,

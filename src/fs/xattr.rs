@@ -24,7 +24,8 @@ impl MountedVolume {
             NodeKind::File => self.with_content(inode, |file| {
                 // A file that has no header yet is given one, which is no change that anybody made.
                 if file.size() == 0 {
-                    inode.hold_times(&inode.node()?.stat()?);
+                    let stat = inode.node()?.stat()?;
+                    inode.hold_times(stat.mtime, stat.ctime);
                 }
                 let keys = file.xattr_keys()?;
                 work(XattrSealer::new(&keys.xattr, &[]))
