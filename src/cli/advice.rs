@@ -252,8 +252,22 @@ fn keystore(error: &KeystoreError) -> Verdict {
         }
         KeystoreError::WrongSource { .. } => say(
             S::WrongPassphrase,
-            "A keystore with a key file needs --key-file FILE, one with a passphrase none.",
+            "`kmsfs keystore info` shows what opens it: --key-file FILE, --credential NAME, --recovery-key-file FILE, \
+             --share-file FILE, or a passphrase without an option.",
         ),
+        KeystoreError::WrongCredential => {
+            say(S::WrongPassphrase, "Pass the credential that the keystore was sealed with.")
+        }
+        KeystoreError::NoCredential { name } => say(
+            S::WrongPassphrase,
+            format!("Run it as a service with LoadCredential={name}:PATH or LoadCredentialEncrypted={name}:PATH."),
+        ),
+        KeystoreError::WrongRecoveryKey | KeystoreError::WrongShares => {
+            say(S::WrongPassphrase, "Copy it again, one line to a file; a slip of the pen is noticed.")
+        }
+        KeystoreError::TooFewShares { .. } => {
+            say(S::WrongPassphrase, "Give --share-file FILE once for each share.")
+        }
         KeystoreError::KeyFile { .. } => {
             say(S::WrongPassphrase, "Name the right key file with --key-file FILE.")
         }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::access::{AccessArgs, Services, default_region, key_places};
 use super::error::CliError;
-use super::keystore::{self, KeystoreArgs};
+use super::further_seals::{FurtherSeals, FurtherSealsArgs};
+use super::keystore;
 use super::output::{Output, note};
 use super::volume::resolve_backing;
 use crate::format::{NameMode, VOLUME_DIR};
@@ -41,6 +42,8 @@ pub(super) struct InitArgs {
     plain_names: bool,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    further: FurtherSealsArgs,
 }
 
 #[derive(Serialize)]
@@ -133,11 +136,13 @@ pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
     let mut keys = std::iter::once(&first).chain(&recipients);
     let in_keystore = |key: &KeyAt| key.place.as_ref().or(first.place.as_ref()) == Some(&KeyPlace::Keystore);
     let keystore = match keys.any(in_keystore) {
-        true => Some(open_or_create(&args.access.keystore, &mut undo)?),
+        true => Some(open_or_create(args, &mut undo)?),
         false => None,
     };
-    let keystore_created = keystore.as_ref().is_some_and(|(_, created)| *created);
-    let services = Services::new(keystore.map(|(service, _)| service), args.access.remote.clone());
+    let (service, further) = keystore.unzip();
+    let further = further.flatten();
+    let keystore_created = further.is_some();
+    let services = Services::new(service, args.access.remote.clone());
     let services: Arc<dyn KeyServices> = Arc::new(services);
     let store = PosixStore::open(&backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let name_mode = if args.plain_names { NameMode::Plain } else { NameMode::Encrypted };
@@ -145,6 +150,7 @@ pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
     let made = volume::init_at(&store, &services, &options)
         .map_err(|source| CliError::Volume { path: backing.clone(), source })?;
     undo.keep();
+    further.into_iter().for_each(FurtherSeals::keep);
     report(args, backing, made, keystore_created, output)
 }
 
@@ -203,19 +209,21 @@ fn prepare_backing(path: &Path, undo: &mut Undo) -> Result<PathBuf> {
     Ok(backing)
 }
 
-/// The keystore's service, and whether the keystore was made just now.
-fn open_or_create(args: &KeystoreArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedKms>, bool)> {
-    if args.exists()? {
-        return Ok((args.open()?, false));
+/// The keystore's service, and its further seals if it was made just now.
+fn open_or_create(args: &InitArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedKms>, Option<FurtherSeals>)> {
+    let keystore = &args.access.keystore;
+    if keystore.exists()? {
+        return Ok((keystore.open()?, None));
     }
-    let dir = args.dir()?;
-    if let Some(key_file) = &args.key_file
+    let dir = keystore.dir()?;
+    if let Some(key_file) = &keystore.key_file
         && !key_file.exists()
     {
         undo.key_file = Some(key_file.clone());
     }
-    let secret = args.new_secret()?;
-    let service = keystore::create(&dir, &secret, Realm::local())?;
+    let secret = keystore.new_secret()?;
+    let further = args.further.for_new()?;
+    let service = keystore::create(&dir, &secret, &further.sources, Realm::local())?;
     undo.keystore = Some(dir);
-    Ok((Arc::new(service), true))
+    Ok((Arc::new(service), Some(further)))
 }

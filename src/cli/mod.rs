@@ -9,6 +9,7 @@ mod daemon;
 mod erase;
 mod error;
 mod exit;
+mod further_seals;
 mod info;
 mod init;
 mod key;

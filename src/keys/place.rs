@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kms_core::KmsError;
 use kms_core::client::KeyService;
-use kms_core::model::{Caller, KeyRef};
+use kms_core::model::Caller;
 
 /// The longest name of an endpoint: it has to fit into a domain record beside ARNs and wraps.
 const ENDPOINT_MAX: usize = 255;
@@ -117,13 +117,6 @@ pub struct KeyAt {
     pub key: String,
     /// Where it is; absent for the place of the key that it joins or replaces.
     pub place: Option<KeyPlace>,
-}
-
-impl KeyAt {
-    /// The key, for a request.
-    pub(super) fn key_ref(&self) -> Result<KeyRef, KmsError> {
-        self.key.parse()
-    }
 }
 
 /// The Region in the ARN of a key or an alias.

@@ -136,9 +136,9 @@ fn a_newer_version_is_told_from_damage() {
     let (_dir, path, _) = keystore(&source());
     let header = path.join("keystore.json");
     let text = fs::read_to_string(&header).expect("reads");
-    fs::write(&header, text.replace("\"version\": 1", "\"version\": 2, \"unknown\": true")).expect("writes");
+    fs::write(&header, text.replace("\"version\": 1", "\"version\": 3, \"unknown\": true")).expect("writes");
     let newer = Keystore::open(&path, &source());
-    assert!(matches!(newer, Err(KeystoreError::NewerVersion { found: 2, supported: 1 })));
+    assert!(matches!(newer, Err(KeystoreError::NewerVersion { found: 3, supported: 2 })));
     fs::write(&header, text).expect("writes");
     let database = rusqlite::Connection::open(path.join("keys.sqlite")).expect("opens");
     database.execute("INSERT INTO migration VALUES (99, '')", []).expect("inserts");

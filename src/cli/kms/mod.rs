@@ -6,6 +6,7 @@ mod user;
 use anyhow::Result;
 
 use super::keystore::KeystoreArgs;
+use super::keystore_verb::{self, ResealArgs};
 use super::output::Output;
 
 /// Serve the keystore to AWS clients, and manage who may call it
@@ -22,11 +23,13 @@ enum KmsVerb {
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     User(user::UserVerb),
+    Reseal(ResealArgs),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
     match &args.verb {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
+        KmsVerb::Reseal(reseal) => keystore_verb::reseal(&args.keystore, reseal, output),
     }
 }
