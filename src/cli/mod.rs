@@ -16,6 +16,7 @@ mod key;
 mod keystore;
 mod keystore_verb;
 mod kms;
+mod memory;
 mod mount;
 mod mounts;
 mod offline;
@@ -73,6 +74,7 @@ enum Verb {
 
 /// Runs one command with the arguments `args`, the name of the program first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
+    memory::close();
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {

@@ -15,7 +15,7 @@ use super::control::{Answer, Control, DomainStatus, Handler, MountStatus, Reques
 use super::error::CliError;
 use super::keystore::{self, Secret};
 use super::options::MountOptions;
-use super::protect;
+use super::{memory, protect};
 use crate::crypto::Kernel;
 use crate::fs::{MountedVolume, VolumeParts};
 use crate::fuse::{EntryNotifier, MountConfig, Session};
@@ -68,6 +68,7 @@ pub(super) fn serve(
     secret: Option<Secret>,
     on_ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
+    memory::keep_from_swap();
     let opened = request.keystore.as_ref().zip(secret.as_ref());
     let keystore = opened.map(|(dir, secret)| keystore::open(dir, secret)).transpose()?;
     drop(secret);
