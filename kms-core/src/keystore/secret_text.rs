@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(*decode(Kind::Share, &format!(" {} \n", line.to_uppercase())).expect("reads"), vec![7; 34]);
         assert!(decode(Kind::RecoveryKey, &line).is_none());
         for at in 0..line.len() {
-            let mut changed = line.clone().into_bytes();
+            let mut changed = line.as_bytes().to_vec();
             changed[at] = if changed[at] == b'3' { b'4' } else { b'3' };
             let changed = String::from_utf8(changed).expect("is text");
             assert!(decode(Kind::Share, &changed).is_none(), "{at}");
