@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keystore::{self, KeystoreArgs, Secret};
 use crate::format::{DomainRecord, VOLUME_DIR};
-use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyPlace, KeyServices};
+use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyPlace, KeyServices, KeyTier};
 
 /// How services elsewhere are reached.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -23,6 +23,24 @@ pub(super) struct RemoteArgs {
     /// Profile in the AWS configuration whose credentials sign requests to services elsewhere
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
+}
+
+/// What wraps data keys.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum TierArg {
+    /// The KMS keys, each data key by a call
+    Kms,
+    /// A domain key, which is under the KMS keys
+    Domain,
+}
+
+impl From<TierArg> for KeyTier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Kms => Self::Kms,
+            TierArg::Domain => Self::Domain,
+        }
+    }
 }
 
 /// What opens a volume: a keystore, services elsewhere, or both.

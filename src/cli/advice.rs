@@ -309,7 +309,7 @@ fn key(error: &KeyError) -> Verdict {
         KeyError::Tampered { .. } | KeyError::DomainTampered { .. } | KeyError::Format(_) => {
             say(S::Damaged, "Restore it from a backup.")
         }
-        KeyError::ForeignKey { .. } | KeyError::UnknownDomain(_) => {
+        KeyError::ForeignKey { .. } | KeyError::UnknownDomain(_) | KeyError::UnknownDomainKey(_) => {
             say(S::Damaged, "The file comes from another volume, or the record of its domain is lost.")
         }
         KeyError::Store(error) => store(error),

@@ -14,6 +14,10 @@ use super::volume::{backing_of, read_config};
 use crate::format::{DomainRecord, NameMode, SESSION_RECORD_LEN, SessionEvent, SessionRecord, VOLUME_DIR};
 use crate::keys::{Connection, KEYS_DIR, KeyPlace, KeyServices};
 
+const KMS_TIER: &str = "KMS: a call for each data key; the KMS sees, and can refuse, the use of each file";
+const DOMAIN_TIER: &str = "domain key: one call for all data keys; the KMS does not see single files, and whoever once had \
+                           the domain key opens all of them until the next rewrap";
+
 /// Show what a volume is
 #[derive(Debug, clap::Args)]
 pub(super) struct InfoArgs {
@@ -40,6 +44,7 @@ struct Info {
     compatible_features: u64,
     names: &'static str,
     created: String,
+    /// Of the root domain.
     key_tier: &'static str,
     mountpoint: Option<PathBuf>,
     domains: Vec<Domain>,
@@ -52,6 +57,7 @@ struct Domain {
     domain_id: String,
     root: bool,
     epoch: u32,
+    key_tier: &'static str,
     /// The recipients wrap; the others open what has not been rewrapped.
     keys: Vec<Key>,
 }
@@ -102,7 +108,7 @@ pub(super) fn run(args: &InfoArgs, output: Output) -> Result<()> {
             NameMode::Plain => "plain",
         },
         created: seconds(config.created),
-        key_tier: "a KMS call for each data key",
+        key_tier: domains.first().map_or("", |root| root.key_tier),
         mountpoint: control::of_backing(&backing).map(|(_, status)| status.mountpoint),
         sessions: read_sessions(&own.join("sessions"))?,
         domains,
@@ -129,6 +135,8 @@ fn read_domains(dir: &Path, root: &str) -> Result<Vec<Domain>> {
         }
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let record = DomainRecord::parse(&bytes).with_context(|| format!("{}", path.display()))?;
+        let by_domain_key = record.domain_keys.iter().any(|wrap| wrap.epoch == record.epoch);
+        let key_tier = if by_domain_key { DOMAIN_TIER } else { KMS_TIER };
         let keys = record.keys.into_iter();
         let keys = keys.map(|key| Key {
             arn: key.arn,
@@ -143,6 +151,7 @@ fn read_domains(dir: &Path, root: &str) -> Result<Vec<Domain>> {
             root: domain_id == root,
             domain_id,
             epoch: record.epoch,
+            key_tier,
             keys: keys.collect(),
         });
     }
@@ -214,6 +223,9 @@ fn describe(info: &Info) -> String {
     for domain in &info.domains {
         let root = if domain.root { " (root)" } else { "" };
         lines.push(format!("domain    {}{root}, epoch {}", domain.domain_id, domain.epoch));
+        if domain.key_tier != info.key_tier {
+            lines.push(format!("  tier    {}", domain.key_tier));
+        }
         for (index, key) in domain.keys.iter().enumerate() {
             let role = match (index, key.recipient) {
                 (0, _) => "under",

@@ -8,7 +8,7 @@ use kms_core::model::Realm;
 use kms_core::service::EmbeddedKms;
 use serde::Serialize;
 
-use super::access::{AccessArgs, Services, default_region, key_places};
+use super::access::{AccessArgs, Services, TierArg, default_region, key_places};
 use super::error::CliError;
 use super::further_seals::{FurtherSeals, FurtherSealsArgs};
 use super::keystore;
@@ -37,6 +37,12 @@ pub(super) struct InitArgs {
     /// The Region of the key, if it is a key of a service elsewhere
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
+    /// What wraps data keys: the KMS key, each by a call; or a domain key, which costs one call for all
+    ///
+    /// With a domain key the KMS does not see single files, and whoever once had the domain key opens all of them until the
+    /// next rewrap.
+    #[arg(long, value_enum, default_value_t = TierArg::Kms)]
+    key_tier: TierArg,
     /// Do not encrypt names of files and directories
     #[arg(long)]
     plain_names: bool,
@@ -146,7 +152,7 @@ pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
     let services: Arc<dyn KeyServices> = Arc::new(services);
     let store = PosixStore::open(&backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let name_mode = if args.plain_names { NameMode::Plain } else { NameMode::Encrypted };
-    let options = InitOptions { key: Some(first.to_string()), recipients, name_mode };
+    let options = InitOptions { key: Some(first.to_string()), recipients, tier: args.key_tier.into(), name_mode };
     let made = volume::init_at(&store, &services, &options)
         .map_err(|source| CliError::Volume { path: backing.clone(), source })?;
     undo.keep();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::access::AccessArgs;
+use super::access::{AccessArgs, TierArg};
 use super::control::{self, Request};
 use super::error::CliError;
 use super::offline::OfflineVolume;
@@ -36,6 +36,9 @@ pub(super) struct RewrapArgs {
     /// A key (an id or an ARN) that is to open nothing any more; can be given several times
     #[arg(long, value_name = "KEY")]
     remove_recipient: Vec<String>,
+    /// From now on this wraps data keys: see `kmsfs init --help`
+    #[arg(long, value_enum)]
+    key_tier: Option<TierArg>,
     /// Only this domain; can be given several times
     #[arg(long, value_name = "ID")]
     domain: Vec<DomainId>,
@@ -92,6 +95,7 @@ fn rewrap(volume: &OpenVolume, args: &RewrapArgs, backing: &Path) -> Result<Rewr
         key: args.to.as_ref().map(ToString::to_string),
         add: args.add_recipient.clone(),
         remove: args.remove_recipient.clone(),
+        tier: args.key_tier.map(Into::into),
     };
     let counting = Bar::new("counting", None);
     // Nobody sees a total without a terminal, and counting reads every header once.
@@ -130,7 +134,8 @@ fn select(volume: &OpenVolume, args: &RewrapArgs) -> Vec<DomainId> {
     if !args.domain.is_empty() {
         return args.domain.clone();
     }
-    if args.to.is_some() || !args.add_recipient.is_empty() || !args.remove_recipient.is_empty() {
+    let changes = !args.add_recipient.is_empty() || !args.remove_recipient.is_empty();
+    if args.to.is_some() || changes || args.key_tier.is_some() {
         return vec![keys.root_domain()];
     }
     let usable = |id: &DomainId| match keys.domain_keys(*id) {

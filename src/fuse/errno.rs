@@ -85,6 +85,7 @@ fn of_key(error: &KeyError) -> Errno {
         KeyError::Tampered { .. }
         | KeyError::ForeignKey { .. }
         | KeyError::UnknownDomain(_)
+        | KeyError::UnknownDomainKey(_)
         | KeyError::NotARecipient(_)
         | KeyError::LastRecipient(_)
         | KeyError::Place(_)

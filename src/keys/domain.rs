@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::domain_key::{self, DomainKeyCache};
 use super::place::KeyPlace;
 use super::pool::Pool;
 use super::record::{self, NewDomain};
@@ -18,6 +19,7 @@ pub(super) struct Domain {
     pub(super) id: DomainId,
     pub(super) usability: Usability,
     pub(super) pool: Pool,
+    pub(super) domain_keys: DomainKeyCache,
     /// Held while the secret is unwrapped for the first time, so that one call is made. Taken before `state`.
     opening: Mutex<()>,
     state: RwLock<State>,
@@ -46,6 +48,7 @@ impl Domain {
             id: record.domain_id,
             usability: Usability::default(),
             pool,
+            domain_keys: DomainKeyCache::default(),
             opening: Mutex::new(()),
             state: RwLock::new(State { record: Arc::new(record), keys }),
         }
@@ -142,6 +145,9 @@ impl Domain {
             keys: arns.collect(),
             places: state.record.keys.iter().filter_map(|key| key.place.parse().ok()).collect(),
             recipients,
+            tier: domain_key::tier(&state.record),
+            domain_key: domain_key::current_domain_key(&state.record),
+            domain_keys: state.record.domain_keys.iter().map(|wrap| (wrap.domain_key_id, wrap.key_id)).collect(),
             unusable: self.usability.check().err(),
         }
     }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod domain;
+mod domain_key;
 #[cfg(test)]
 pub(crate) mod fake;
 mod place;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use kms_core::KmsError;
 
+pub use domain_key::KeyTier;
 pub use place::{Connection, KeyAt, KeyPlace, KeyServices, PlaceError, region_of_arn};
 pub(crate) use record::write_durably;
 pub use record::{KEYS_DIR, NewDomain, RecipientChange, key_id_of};
@@ -113,6 +115,9 @@ pub enum KeyError {
     /// The text does not say where a key is.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A header names a domain key that the domain's record does not have.
+    #[error("a file of domain {0} is under a domain key that its record does not have")]
+    UnknownDomainKey(DomainId),
     /// No such domain in this volume.
     #[error("domain {0} is not known in this volume")]
     UnknownDomain(DomainId),

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use super::KeyError;
+use super::domain_key::{self, KeyTier};
 use super::place::{KeyAt, KeyPlace};
 use super::wrapper::Wrapper;
 use crate::crypto::{DomainKeys, random};
@@ -110,6 +111,8 @@ pub struct RecipientChange {
     pub add: Vec<KeyAt>,
     /// Keys that leave, by ARN or id.
     pub remove: Vec<String>,
+    /// What is to wrap data keys, if that changes.
+    pub tier: Option<KeyTier>,
 }
 
 impl RecipientChange {
@@ -125,7 +128,8 @@ impl std::fmt::Display for RecipientChange {
         let to = self.to.iter().map(ToString::to_string);
         let add = self.add.iter().map(|key| format!("+{key}"));
         let remove = self.remove.iter().map(|key| format!("-{key}"));
-        f.write_str(&to.chain(add).chain(remove).collect::<Vec<_>>().join(";"))
+        let tier = self.tier.iter().map(|tier| format!("={tier:?}"));
+        f.write_str(&to.chain(add).chain(remove).chain(tier).collect::<Vec<_>>().join(";"))
     }
 }
 
@@ -143,10 +147,11 @@ impl NewDomain {
         id: DomainId,
         targets: &[KeyAt],
         default: &KeyPlace,
+        tier: KeyTier,
     ) -> Result<Self, KeyError> {
         let made = wrapper.new_secret(id, targets, default)?;
         let keys = DomainKeys::derive(&made.secret, &wrapper.volume_id.0, &id.0);
-        let record = DomainRecord {
+        let mut record = DomainRecord {
             volume_id: wrapper.volume_id,
             domain_id: id,
             generation: 1,
@@ -154,8 +159,12 @@ impl NewDomain {
             time: 0,
             commitment: keys.commitment,
             keys: without_repeats(made.keys),
+            domain_keys: Vec::new(),
             mac: [0; 32],
         };
+        if tier == KeyTier::Domain {
+            record.domain_keys = wrapper.new_domain_key(&record)?;
+        }
         Ok(Self { record, keys: Arc::new(keys) })
     }
 
@@ -181,12 +190,17 @@ impl NewDomain {
         let ids: Vec<[u8; 16]> = wrapping.iter().map(|key| key.key_id).collect();
         let former = record.keys.iter().filter(|key| !ids.contains(&key.key_id));
         let former = former.map(|key| KeyReference { wrapped_secret: Vec::new(), ..key.clone() });
-        Ok(DomainRecord {
+        let mut moved = DomainRecord {
             generation: record.generation + 1,
             epoch: record.epoch + 1,
             keys: wrapping.into_iter().chain(former).collect(),
             ..record.clone()
-        })
+        };
+        if change.tier.unwrap_or_else(|| domain_key::tier(record)) == KeyTier::Domain {
+            let new = wrapper.new_domain_key(&moved)?;
+            moved.domain_keys.extend(new);
+        }
+        Ok(moved)
     }
 
     /// The domain.

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::cache::{FileKeyCache, Unwrapped};
 use super::domain::Domain;
 use super::pool::Bell;
+use super::domain_key::KeyTier;
 use super::place::{Connection, KeyAt, KeyPlace, KeyServices};
 use super::record::{self, KEYS_DIR, NewDomain, RecipientChange};
 use super::shared::Shared;
@@ -76,8 +77,21 @@ pub struct DomainSummary {
     pub places: Vec<KeyPlace>,
     /// How many of the keys wrap.
     pub recipients: usize,
+    /// What wraps data keys.
+    pub tier: KeyTier,
+    /// How headers name the present domain key.
+    pub domain_key: Option<[u8; 16]>,
+    /// How headers name all domain keys, each with one of the KMS keys that it is under.
+    pub domain_keys: Vec<([u8; 16], [u8; 16])>,
     /// Why its files are closed at present, if they are.
     pub unusable: Option<KeyError>,
+}
+
+impl DomainSummary {
+    /// Whether the record still has keys that wrap nothing new.
+    pub fn has_former(&self) -> bool {
+        self.keys.len() > self.recipients || self.domain_keys.iter().any(|(id, _)| Some(*id) != self.domain_key)
+    }
 }
 
 /// The keys of an open volume: its domains, the data keys made ahead, the unwrapped ones, and the fences.
@@ -104,11 +118,12 @@ impl KeyRing {
         services: &Arc<dyn KeyServices>,
         volume_id: VolumeId,
         keys: &[KeyAt],
+        tier: KeyTier,
     ) -> Result<NewDomain, KeyError> {
         let wrapper = Wrapper { services: Arc::clone(services), volume_id };
         // The others are where the first one is, if they do not say.
         let default = keys.first().and_then(|key| key.place.clone()).unwrap_or(KeyPlace::Keystore);
-        NewDomain::make(&wrapper, DomainId(random::bytes()), keys, &default)
+        NewDomain::make(&wrapper, DomainId(random::bytes()), keys, &default, tier)
     }
 
     /// Opens the domains of a volume. Only the root domain's secret is unwrapped.
@@ -171,6 +186,13 @@ impl KeyRing {
         self.shared.wrapper.connect(key, &place)
     }
 
+    /// The KMS key that a wrap which names `key_id` is under in the end: of a domain key, the first of its KMS keys.
+    pub fn kms_key_of(&self, domain: DomainId, key_id: [u8; 16]) -> [u8; 16] {
+        let summary = self.shared.domain(domain).map(|domain| domain.summary().domain_keys);
+        let found = summary.ok().and_then(|keys| keys.into_iter().find(|(id, _)| *id == key_id));
+        found.map_or(key_id, |(_, kms)| kms)
+    }
+
     /// The keys of a domain's names. Unwrapped at first use and remembered: names can be listed and removed
     /// after the KMS key is gone.
     ///
@@ -201,7 +223,7 @@ impl KeyRing {
         self.add_domain_for(&[key.parse()?])
     }
 
-    /// Makes a domain with a secret under the KMS keys `keys`, which are where the root domain's first key is if they
+    /// Makes a domain of the root domain's tier with a secret under the KMS keys `keys`, which are where the root domain's first key is if they
     /// do not say, durably.
     ///
     /// # Errors
@@ -216,7 +238,7 @@ impl KeyRing {
                 break id;
             }
         };
-        let mut new = NewDomain::make(&shared.wrapper, id, keys, &shared.root.place())?;
+        let mut new = NewDomain::make(&shared.wrapper, id, keys, &shared.root.place(), shared.root.summary().tier)?;
         new.write(&*shared.keys_dir)?;
         let domain = Domain::created(new);
         domain.usability.confirm(shared.now());
@@ -284,8 +306,9 @@ impl KeyRing {
         let domain = self.shared.domain(id)?;
         let (record, keys) = self.shared.open(&domain)?;
         let mut new = DomainRecord::clone(&record);
+        new.domain_keys.retain(|wrap| wrap.epoch == record.epoch);
         new.keys.retain(|key| !key.wrapped_secret.is_empty());
-        if new.keys.len() == record.keys.len() {
+        if new == *record {
             return Ok(domain.summary());
         }
         new.generation += 1;
@@ -317,13 +340,15 @@ impl KeyRing {
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
     ) -> Result<SlotRewrap, KeyError> {
-        let (record, _) = self.shared.open_id(identity.domain_id)?;
+        let domain = self.shared.domain(identity.domain_id)?;
+        let (record, _) = self.shared.open(&domain)?;
+        let domain_key = |id| self.shared.domain_key(&domain, &record, id, false);
         let sound = slot::by_generation(slots);
         let tampered = KeyError::Tampered { file: identity.file_id };
         let generation = sound.first().map_or(0, |(_, slot)| slot.generation);
         let mut failure = None;
         for (replaced, old) in sound {
-            match self.shared.wrapper.move_slot(&record, identity, old) {
+            match self.shared.wrapper.move_slot(&record, identity, old, &domain_key) {
                 Ok((recipients, keys)) if slot::is_authentic(identity, old, &keys) => {
                     let mut slot = KeySlot {
                         generation: generation + 1,
@@ -356,7 +381,7 @@ impl KeyRing {
         slots: &[Option<KeySlot>; 2],
     ) -> Result<FileKeys, KeyError> {
         let domain = self.shared.domain(identity.domain_id)?;
-        self.shared.unwrap(&domain, identity, slots).map(|(keys, _)| keys)
+        self.shared.unwrap(&domain, identity, slots, true).map(|(keys, _)| keys)
     }
 
     /// Starts the thread that fills the pools, once.
@@ -409,7 +434,8 @@ impl FileKeyProvider for KeyRing {
         }
         let (record, _) = shared.open(&domain)?;
         let now = shared.now();
-        let made = shared.wrapper.new_files(&record, 1).pop();
+        let domain_key = |id| shared.domain_key(&domain, &record, id, false);
+        let made = shared.wrapper.new_files(&record, 1, &domain_key).pop();
         let made = made.unwrap_or(Err(KeyError::DomainTampered { domain: domain.id }));
         shared.heed(&domain, made, now)
     }
@@ -427,7 +453,7 @@ impl FileKeyProvider for KeyRing {
             by_poll || since_unwrap < ttl
         };
         let unwrapped = shared.cache.get_or_unwrap(identity, valid, || {
-            let unwrapped = shared.unwrap(&domain, identity, slots);
+            let unwrapped = shared.unwrap(&domain, identity, slots, false);
             let (keys, key_id) = shared.heed(&domain, unwrapped, now)?;
             Ok(Unwrapped { identity: *identity, keys: Arc::new(keys), key_id, at: now })
         })?;

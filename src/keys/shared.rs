@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::cache::FileKeyCache;
 use super::domain::Domain;
+use super::domain_key::OpenedDomainKey;
 use super::place::KeyPlace;
 use super::pool::Bell;
 use super::ring::{Clock, KeyRingOptions};
@@ -128,6 +130,7 @@ impl Shared {
     pub(super) fn forget_if_fenced(&self, domain: &Domain) {
         if domain.usability.is_fenced() {
             domain.pool.clear();
+            domain.domain_keys.clear();
             self.cache.forget_domain(domain.id);
         }
     }
@@ -162,37 +165,67 @@ impl Shared {
         Ok(domain.summary())
     }
 
+    /// The domain key `id`: the one that is remembered, or else from the service; `fresh` remembers nothing.
+    pub(super) fn domain_key(
+        &self,
+        domain: &Domain,
+        record: &DomainRecord,
+        id: [u8; 16],
+        fresh: bool,
+    ) -> Result<OpenedDomainKey, KeyError> {
+        let (now, ttl) = (self.now(), self.options.cache_ttl);
+        let current: Vec<[u8; 16]> = record::recipients(record).map(|key| key.key_id).collect();
+        let valid = |key_id: [u8; 16], at: u64| {
+            let by_poll = current.contains(&key_id) && domain.usability.unconfirmed_for(now) < ttl;
+            by_poll || Duration::from_millis(now.saturating_sub(at)) < ttl
+        };
+        if let Some(kept) = domain.domain_keys.get(id, valid).filter(|_| !fresh) {
+            return Ok(kept);
+        }
+        let opened = self.wrapper.open_domain_key(record, id, KeyError::UnknownDomainKey(domain.id))?;
+        if current.contains(&opened.key_id) {
+            domain.usability.confirm(now);
+        }
+        if !fresh {
+            domain.domain_keys.put(opened.clone(), now);
+        }
+        Ok(opened)
+    }
+
     /// The keys of a file, from the service: of the sound slots the highest generation that opens.
     pub(super) fn unwrap(
         &self,
         domain: &Domain,
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
+        fresh: bool,
     ) -> Result<(FileKeys, [u8; 16]), KeyError> {
         if identity.volume_id != self.wrapper.volume_id {
             return Err(KeyError::Tampered { file: identity.file_id });
         }
-        match self.unwrap_once(domain, identity, slots) {
+        match self.unwrap_once(domain, identity, slots, fresh) {
             // Another process may have moved the domain to a key that this one has not heard of.
-            Err(KeyError::ForeignKey { .. }) => {
+            Err(KeyError::ForeignKey { .. } | KeyError::UnknownDomainKey(_)) => {
                 self.reload()?;
-                self.unwrap_once(domain, identity, slots)
+                self.unwrap_once(domain, identity, slots, fresh)
             }
             outcome => outcome,
         }
     }
 
-    pub(super) fn unwrap_once(
+    fn unwrap_once(
         &self,
         domain: &Domain,
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
+        fresh: bool,
     ) -> Result<(FileKeys, [u8; 16]), KeyError> {
         let (record, _) = self.open(domain)?;
         let mut failure = None;
         for (_, slot) in slot::by_generation(slots) {
             let now = self.now();
-            match self.wrapper.open_slot(&record, identity, slot) {
+            let domain_key = |id| self.domain_key(domain, &record, id, fresh);
+            match self.wrapper.open_slot(&record, identity, slot, &domain_key) {
                 Ok(OpenedSlot { keys, key_id, .. }) => {
                     if record::recipients(&record).any(|key| key.key_id == key_id) {
                         domain.usability.confirm(now);
@@ -200,7 +233,11 @@ impl Shared {
                     return Ok((keys, key_id));
                 }
                 // That a key is out of reach explains more than that another slot is damaged.
-                Err(error @ (KeyError::Tampered { .. } | KeyError::ForeignKey { .. })) => {
+                Err(
+                    error @ (KeyError::Tampered { .. }
+                    | KeyError::ForeignKey { .. }
+                    | KeyError::UnknownDomainKey(_)),
+                ) => {
                     failure.get_or_insert(error);
                 }
                 Err(error) => failure = Some(error),
@@ -220,7 +257,8 @@ impl Shared {
             let (now, count) = (self.now(), missing.min(self.options.pool_batch));
             let mut made = Vec::with_capacity(count);
             let mut refused = None;
-            for outcome in self.wrapper.new_files(&record, count) {
+            let domain_key = |id| self.domain_key(domain, &record, id, false);
+            for outcome in self.wrapper.new_files(&record, count, &domain_key) {
                 match outcome {
                     Ok(keys) => made.push(keys),
                     Err(error) => refused = Some(error),

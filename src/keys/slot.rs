@@ -1,5 +1,6 @@
 //! Key slots: their MAC, the order in which they are tried, and which of them a rewrap replaces.
 
+use super::domain_key::current_domain_key;
 use super::record::recipients;
 use crate::crypto::FileKeys;
 use crate::format::{DomainRecord, FormatError, Identity, KeySlot, RecipientKind};
@@ -41,6 +42,10 @@ pub(super) fn by_generation(slots: &[Option<KeySlot>; 2]) -> Vec<(usize, &KeySlo
 
 /// Whether `slot` is wrapped for the recipients of `record` in its present epoch, and for nobody else.
 pub(super) fn is_current(record: &DomainRecord, slot: &KeySlot) -> bool {
+    if let Some(id) = current_domain_key(record) {
+        let [wrap] = slot.recipients.as_slice() else { return false };
+        return wrap.kind == RecipientKind::DomainKey && wrap.epoch == record.epoch && wrap.key_id == id;
+    }
     let wanted: Vec<[u8; 16]> = recipients(record).map(|key| key.key_id).collect();
     let present = slot.recipients.iter().all(|recipient| {
         recipient.kind == RecipientKind::Kms

@@ -33,7 +33,7 @@ impl World {
         let volume_dir = store.root();
         let keys_dir = volume_dir.make_dir(OsStr::new(KEYS_DIR), 0o700).unwrap();
         let arn = service.new_key();
-        let mut domain = KeyRing::new_root(&service.services(), volume, &[arn.parse().unwrap()]).unwrap();
+        let mut domain = KeyRing::new_root(&service.services(), volume, &[arn.parse().unwrap()], KeyTier::Kms).unwrap();
         domain.write(&*keys_dir).unwrap();
         let now = Arc::new(AtomicU64::new(1_000_000));
         Self { service, volume_dir, volume, root: domain.id(), now, arn }

@@ -8,6 +8,7 @@ use kms_core::model::{
     GenerateDataKeyResponse, KeyRef, Plaintext, ReEncryptRequest,
 };
 
+use super::domain_key::{self, DomainKeySource, current_domain_key};
 use super::place::{Connection, KeyAt, KeyPlace, KeyServices};
 use super::record::{key_id_of, recipients, unix_seconds};
 use super::{KeyError, NewFileKeys, slot};
@@ -76,14 +77,14 @@ pub(super) struct Wrapper {
 }
 
 /// Reads a key's ARN, an id or an alias.
-fn parse_key(key: &str) -> Result<KeyRef, KeyError> {
+pub(super) fn parse_key(key: &str) -> Result<KeyRef, KeyError> {
     key.parse().map_err(|source| KeyError::Unusable { key: key.to_owned(), source })
 }
 
 /// Of what several keys answered, what says most about the volume: that a key may not be used tells more than that a
 /// service does not answer, and that more than that a wrap is not the right one.
 #[derive(Default)]
-struct Refusals(Option<KeyError>);
+pub(super) struct Refusals(Option<KeyError>);
 
 impl Refusals {
     fn weight(error: &KeyError) -> u8 {
@@ -95,13 +96,13 @@ impl Refusals {
         }
     }
 
-    fn add(&mut self, error: KeyError) {
+    pub(super) fn add(&mut self, error: KeyError) {
         if self.0.as_ref().is_none_or(|known| Self::weight(known) < Self::weight(&error)) {
             self.0 = Some(error);
         }
     }
 
-    fn or(self, otherwise: KeyError) -> KeyError {
+    pub(super) fn or(self, otherwise: KeyError) -> KeyError {
         self.0.unwrap_or(otherwise)
     }
 }
@@ -116,7 +117,7 @@ impl Wrapper {
         })
     }
 
-    fn connect_to(&self, key: &KeyReference, subject: Subject) -> Result<Connection, KeyError> {
+    pub(super) fn connect_to(&self, key: &KeyReference, subject: Subject) -> Result<Connection, KeyError> {
         let place = key.place.parse().map_err(|_| subject.tampered())?;
         self.connect(&key.arn, &place)
     }
@@ -132,6 +133,12 @@ impl Wrapper {
 
     fn secret_context(&self, domain: DomainId) -> EncryptionContext {
         self.context(domain, "domain-secrets")
+    }
+
+    pub(super) fn domain_key_context(&self, domain: DomainId, epoch: u32) -> EncryptionContext {
+        let mut context = self.context(domain, "domain-key");
+        context.insert("kmsfs:epoch", epoch.to_string());
+        context
     }
 
     fn file_context(&self, identity: &Identity) -> EncryptionContext {
@@ -194,7 +201,7 @@ impl Wrapper {
         if opened.expose() == secret.expose() { Ok(made) } else { Err(subject.tampered()) }
     }
 
-    fn encrypt(
+    pub(super) fn encrypt(
         &self,
         subject: Subject,
         connection: &Connection,
@@ -211,7 +218,7 @@ impl Wrapper {
 
     /// Unwraps 32 bytes. The key is named in the request and compared with the answer: a blob that anybody made
     /// under a key of their own is never believed.
-    fn decrypt(
+    pub(super) fn decrypt(
         &self,
         subject: Subject,
         key: &KeyReference,
@@ -229,12 +236,33 @@ impl Wrapper {
         SecretKey::from_slice(answer.plaintext.expose()).ok_or_else(|| subject.tampered())
     }
 
+    fn new_identity(&self, domain_id: DomainId) -> Identity {
+        Identity { volume_id: self.volume_id, file_id: FileId(random::bytes()), domain_id }
+    }
+
     /// Keys for `count` new files of the domain of `record`, made together. The list may end at an error.
     pub(super) fn new_files(
         &self,
         record: &DomainRecord,
         count: usize,
+        domain_key: DomainKeySource<'_>,
     ) -> Vec<Result<NewFileKeys, KeyError>> {
+        match current_domain_key(record).map(domain_key) {
+            None => self.new_files_by_kms(record, count),
+            Some(Err(error)) => vec![Err(error)],
+            Some(Ok(opened)) => {
+                let identities = std::iter::repeat_with(|| self.new_identity(record.domain_id)).take(count);
+                let made = identities.map(|identity| {
+                    let data_key = domain_key::new_data_key(identity.file_id)?;
+                    let wrap = domain_key::wrap(record, &opened.key, &identity, &data_key);
+                    first_slot(identity, vec![wrap], &data_key)
+                });
+                made.collect()
+            }
+        }
+    }
+
+    fn new_files_by_kms(&self, record: &DomainRecord, count: usize) -> Vec<Result<NewFileKeys, KeyError>> {
         let Some(key) = record.keys.first() else { return Vec::new() };
         let ready = self.connect_to(key, Subject::Domain(record.domain_id));
         let (Connection { service, caller }, key_ref) =
@@ -242,13 +270,8 @@ impl Wrapper {
                 Ok(ready) => ready,
                 Err(error) => return vec![Err(error)],
             };
-        let identities: Vec<Identity> = (0..count)
-            .map(|_| Identity {
-                volume_id: self.volume_id,
-                file_id: FileId(random::bytes()),
-                domain_id: record.domain_id,
-            })
-            .collect();
+        let identities: Vec<Identity> =
+            std::iter::repeat_with(|| self.new_identity(record.domain_id)).take(count).collect();
         let requests: Vec<GenerateDataKeyRequest> = identities
             .iter()
             .map(|identity| GenerateDataKeyRequest::aes_256(key_ref.clone(), self.file_context(identity)))
@@ -276,16 +299,7 @@ impl Wrapper {
         for other in recipients(record).skip(1) {
             wraps.push(self.wrap_for(record, other, &identity, &data_key)?);
         }
-        let keys = derive(&data_key, &identity);
-        let mut slot = KeySlot {
-            generation: 1,
-            time: unix_seconds(),
-            commitment: keys.commitment,
-            recipients: wraps,
-            mac: [0; 32],
-        };
-        slot::authenticate(&identity, &mut slot, &keys)?;
-        Ok(NewFileKeys { identity, slot, keys: Arc::new(keys) })
+        first_slot(identity, wraps, &data_key)
     }
 
     /// A data key for one recipient.
@@ -308,15 +322,24 @@ impl Wrapper {
         record: &DomainRecord,
         identity: &Identity,
         slot: &KeySlot,
+        domain_key: DomainKeySource<'_>,
     ) -> Result<OpenedSlot, KeyError> {
         let subject = Subject::File(identity.file_id);
         let foreign = KeyError::ForeignKey { file: identity.file_id, domain: identity.domain_id };
         let mut refusals = Refusals::default();
-        for (wrap, key) in openable(record, slot) {
-            let opened = self.decrypt(subject, key, &wrap.payload, self.file_context(identity));
-            match opened.map(|secret| open_keys(secret, identity)) {
-                Ok((data_key, keys)) if slot::is_authentic(identity, slot, &keys) => {
-                    return Ok(OpenedSlot { data_key, keys, key_id: key.key_id });
+        let by_kms = openable(record, slot).map(|(wrap, key)| {
+            let secret = self.decrypt(subject, key, &wrap.payload, self.file_context(identity))?;
+            Ok((DataKey::new(secret), key.key_id))
+        });
+        let local = slot.recipients.iter().filter(|wrap| wrap.kind == RecipientKind::DomainKey);
+        let by_domain_key = local.map(|wrap| {
+            let opened = domain_key(wrap.key_id)?;
+            Ok((domain_key::unwrap(&opened.key, identity, wrap)?, opened.key_id))
+        });
+        for opened in by_kms.chain(by_domain_key) {
+            match opened.map(|(data_key, key_id)| (derive(&data_key, identity), data_key, key_id)) {
+                Ok((keys, data_key, key_id)) if slot::is_authentic(identity, slot, &keys) => {
+                    return Ok(OpenedSlot { data_key, keys, key_id });
                 }
                 Ok(_) => refusals.add(subject.tampered()),
                 Err(error) => refusals.add(error),
@@ -332,12 +355,21 @@ impl Wrapper {
         record: &DomainRecord,
         identity: &Identity,
         slot: &KeySlot,
+        domain_key: DomainKeySource<'_>,
     ) -> Result<(Vec<Recipient>, FileKeys), KeyError> {
+        if let Some(id) = current_domain_key(record) {
+            let opened = self.open_slot(record, identity, slot, domain_key)?;
+            let target = domain_key(id)?;
+            let wrap = domain_key::wrap(record, &target.key, identity, &opened.data_key);
+            let keys = derive(&domain_key::unwrap(&target.key, identity, &wrap)?, identity);
+            let sound = keys.commitment == slot.commitment;
+            return if sound { Ok((vec![wrap], keys)) } else { Err(KeyError::Tampered { file: identity.file_id }) };
+        }
         let targets: Vec<&KeyReference> = recipients(record).collect();
         let wraps = match (self.within_service(record, slot), targets.as_slice()) {
             (Some((wrap, source)), [target]) => vec![self.re_encrypt(record, identity, wrap, source, target)?],
             _ => {
-                let opened = self.open_slot(record, identity, slot)?;
+                let opened = self.open_slot(record, identity, slot, domain_key)?;
                 let wrap = |key: &&KeyReference| self.wrap_for(record, key, identity, &opened.data_key);
                 targets.iter().map(wrap).collect::<Result<_, _>>()?
             }
@@ -407,6 +439,19 @@ fn reference(arn: &str, wrapped_secret: Vec<u8>, place: &KeyPlace) -> KeyReferen
 
 fn recipient(record: &DomainRecord, key: &KeyReference, payload: Vec<u8>) -> Recipient {
     Recipient { kind: RecipientKind::Kms, epoch: record.epoch, key_id: key.key_id, payload }
+}
+
+/// The keys and the slot of a new file.
+fn first_slot(
+    identity: Identity,
+    recipients: Vec<Recipient>,
+    data_key: &DataKey,
+) -> Result<NewFileKeys, KeyError> {
+    let keys = Arc::new(derive(data_key, &identity));
+    let (time, commitment) = (unix_seconds(), keys.commitment);
+    let mut slot = KeySlot { generation: 1, time, commitment, recipients, mac: [0; 32] };
+    slot::authenticate(&identity, &mut slot, &keys)?;
+    Ok(NewFileKeys { identity, slot, keys })
 }
 
 fn derive(data_key: &DataKey, identity: &Identity) -> FileKeys {

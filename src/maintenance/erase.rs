@@ -145,7 +145,9 @@ fn sample_of(volume: &OpenVolume, arn: &str, count: usize) -> Result<Vec<SoundHe
             continue;
         }
         if let HeaderPage::Sound(sound) = read_header(&found.node.open_file(FileAccess::Read)?)?
-            && newest_wrap(&sound.header.slots).is_some_and(|(_, key_id)| key_id == key_id_of(arn))
+            && newest_wrap(&sound.header.slots).is_some_and(|(_, key_id)| {
+                volume.keys().kms_key_of(sound.header.identity.domain_id, key_id) == key_id_of(arn)
+            })
         {
             let wraps = sound.header.slots.iter().flatten().max_by_key(|slot| slot.generation);
             if wraps.is_some_and(|slot| slot.recipients.len() > 1) {

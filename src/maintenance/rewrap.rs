@@ -17,7 +17,7 @@ use super::rewrap_run::{Run, RunDomain};
 use super::walk::{Found, OtherObjects, Unreadable, Walk};
 use super::{MaintenanceError, OnProgress, Progress};
 use crate::format::{DomainId, SLOT_LEN, SLOT_OFFSETS};
-use crate::keys::{DomainSummary, KeyAt, KeyError, RecipientChange};
+use crate::keys::{DomainSummary, KeyAt, KeyError, KeyTier, RecipientChange};
 use crate::store::{FileAccess, FileRef, StoreError};
 use crate::volume::OpenVolume;
 
@@ -41,12 +41,14 @@ pub struct RewrapOptions {
     pub add: Vec<KeyAt>,
     /// Keys that are to be recipients no longer, by ARN or id.
     pub remove: Vec<String>,
+    /// What is to wrap data keys from now on, if that changes.
+    pub tier: Option<KeyTier>,
 }
 
 impl RewrapOptions {
     fn change(&self) -> Result<RecipientChange, KeyError> {
         let to = self.key.as_deref().map(str::parse).transpose()?;
-        Ok(RecipientChange { to, add: self.add.clone(), remove: self.remove.clone() })
+        Ok(RecipientChange { to, add: self.add.clone(), remove: self.remove.clone(), tier: self.tier })
     }
 }
 
@@ -221,7 +223,7 @@ fn begin(
 fn finish(volume: &OpenVolume, domains: &[DomainId]) -> Result<(), MaintenanceError> {
     let keys = volume.keys();
     let several =
-        keys.domains().into_iter().filter(|summary| summary.keys.len() > summary.recipients).map(|summary| summary.id);
+        keys.domains().into_iter().filter(|summary| summary.has_former()).map(|summary| summary.id);
     let mut open: HashSet<DomainId> = several.filter(|id| domains.contains(id)).collect();
     if open.is_empty() {
         return Ok(());

@@ -6,7 +6,7 @@ use super::header::{HeaderPage, read_header};
 use super::*;
 use crate::format::{DomainId, NameMode, SLOT_OFFSETS};
 use crate::keys::fake::TestService;
-use crate::keys::{FileKeyProvider, KeyError};
+use crate::keys::{FileKeyProvider, KeyError, RecipientChange};
 use crate::names::{DirNames, XattrSealer};
 use crate::store::simulated::{AllNew, AllOld, SeededChoice, SimulatedOptions, SimulatedStore};
 use crate::store::{BackingStore, FileAccess, XattrMode};
@@ -14,6 +14,10 @@ use crate::volume::world::{World, read_file, read_in, write_file, write_in};
 use crate::volume::{InitOptions, OpenMode, OpenVolume, VolumeError};
 
 fn quiet(_: &Progress) {}
+
+fn to(key: &str) -> RecipientChange {
+    RecipientChange { to: Some(key.parse().unwrap()), ..RecipientChange::default() }
+}
 
 fn all_domains(key: Option<&str>) -> RewrapOptions {
     RewrapOptions { key: key.map(str::to_owned), ..RewrapOptions::default() }

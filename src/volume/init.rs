@@ -12,7 +12,7 @@ use crate::config::VolumeConfig;
 use crate::crypto::random;
 use crate::format::{DIR_ID_NAME, NameMode, VOLUME_DIR, VolumeId, decode_dir_id};
 use crate::journal::sessions::SessionLog;
-use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyRing, KeyServices, NewDomain, write_durably};
+use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyRing, KeyServices, KeyTier, NewDomain, write_durably};
 use crate::names::{DirNames, TARGETS_DIR, TRASH_DIR};
 use crate::store::{BackingNode, BackingStore, NodeKind, RenameMode, StoreErrorKind, StoreResult};
 
@@ -34,13 +34,15 @@ pub struct InitOptions {
     pub key: Option<String>,
     /// Further keys, each of which opens the volume by itself.
     pub recipients: Vec<KeyAt>,
+    /// What wraps data keys.
+    pub tier: KeyTier,
     /// Whether names are encrypted.
     pub name_mode: NameMode,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { key: None, recipients: Vec::new(), name_mode: NameMode::Encrypted }
+        Self { key: None, recipients: Vec::new(), tier: KeyTier::Kms, name_mode: NameMode::Encrypted }
     }
 }
 
@@ -85,7 +87,7 @@ pub fn init_at(
     let first = options.key.as_deref().unwrap_or(DEFAULT_KEY).parse::<KeyAt>();
     let mut keys = vec![first.map_err(|error| VolumeError::Key(error.into()))?];
     keys.extend(options.recipients.iter().cloned());
-    let domain = KeyRing::new_root(services, volume_id, &keys).map_err(VolumeError::Key)?;
+    let domain = KeyRing::new_root(services, volume_id, &keys, options.tier).map_err(VolumeError::Key)?;
     let mut arns = domain.key_arns();
     let made = NewVolume { volume_id, key: arns.remove(0), recipients: arns };
     let draft = format!("{DRAFT_PREFIX}{:032x}", u128::from_le_bytes(random::bytes()));

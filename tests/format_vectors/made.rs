@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use kmsfs::config::VolumeConfig;
-use kmsfs::crypto::{Aead, DataKey, DomainKeys, EntrySum, FileKeys, SecretKey};
+use kmsfs::crypto::{Aead, DataKey, DomainKey, DomainKeys, EntrySum, FileKeys, SecretKey};
 use kmsfs::format::geometry::{PlainSize, backing_size, data_offset, entry_offset, plain_size};
 use kmsfs::format::{
-    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainRecord, Entry, FileId, FileRecord, Header,
+    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainKeyWrap, DomainRecord, Entry, FileId, FileRecord, Header,
     Identity, JournalHeader, KeyReference, KeySlot, Lsn, NameMode, PAGE, Recipient, RecipientKind, Record,
     RecordBody, SealBody, SealFrame, SessionEvent, SessionNumber, SessionRecord, VolumeId, encode_dir_id,
     long_symlink_target, symlink_target,
@@ -107,15 +107,31 @@ fn reference(arn: &str, wrapped_secret: &[u8], place: &str) -> KeyReference {
 }
 
 pub(crate) fn domain_record_bytes() -> Vec<u8> {
-    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(FORMER, &[], "")])
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(FORMER, &[], "")], Vec::new())
 }
 
 /// Two recipients, one of them elsewhere.
 pub(crate) fn recipients_record_bytes() -> Vec<u8> {
-    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(ESCROW, WRAPPED, PLACE)])
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(ESCROW, WRAPPED, PLACE)], Vec::new())
 }
 
-fn record_bytes(references: Vec<KeyReference>) -> Vec<u8> {
+/// What the wrap of a data key in epoch 2 is bound to.
+fn bound_to() -> Vec<u8> {
+    [&VOLUME.0[..], &DOMAIN.0, &FILE.0, &2_u32.to_le_bytes()].concat()
+}
+
+fn domain_key() -> DomainKey {
+    DomainKey::derive(&key(&SECRET), &VOLUME.0, &DOMAIN.0, 2)
+}
+
+/// A domain key of the present epoch.
+pub(crate) fn domain_key_record_bytes() -> Vec<u8> {
+    let (key_id, wrapped) = (key_id_of(ARN), WRAPPED.to_vec());
+    let wrap = DomainKeyWrap { epoch: 2, key_id, domain_key_id: domain_key().id, wrapped };
+    record_bytes(vec![reference(ARN, WRAPPED, "")], vec![wrap])
+}
+
+fn record_bytes(references: Vec<KeyReference>, domain_keys: Vec<DomainKeyWrap>) -> Vec<u8> {
     let keys = domain_keys();
     let mut record = DomainRecord {
         volume_id: VOLUME,
@@ -125,6 +141,7 @@ fn record_bytes(references: Vec<KeyReference>) -> Vec<u8> {
         time: TIME,
         commitment: keys.commitment,
         keys: references,
+        domain_keys,
         mac: [0; 32],
     };
     record.mac = keys.mac.mac32(&[&record.mac_input().unwrap()]);
@@ -142,6 +159,14 @@ pub(crate) fn domain_record() -> Value {
         "arns": [ARN, FORMER],
         "wrapped_secret": hex(WRAPPED),
         "record": hex(domain_record_bytes()),
+        "domain_key": {
+            "secret": hex(SECRET),
+            "epoch": 2,
+            "id": hex(domain_key().id),
+            "data_key": hex(DATA_KEY),
+            "wrapped_data_key": hex(domain_key().wrap_with(&NONCE, &bound_to(), &DataKey::new(key(&DATA_KEY)))),
+            "record": hex(domain_key_record_bytes()),
+        },
         "recipients": { "arns": [ARN, ESCROW], "places": ["", PLACE], "record": hex(recipients_record_bytes()) },
     })
 }

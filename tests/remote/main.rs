@@ -12,4 +12,5 @@ mod faults;
 mod lifecycle;
 mod proxy;
 mod recipients;
+mod tiers;
 mod world;
