@@ -52,6 +52,7 @@ impl MountedVolume {
     /// What the keys, the content and the backing file say.
     pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let inode = self.table.get(id)?;
+        self.note_read(&inode);
         self.with_content(&inode, |file| Ok(file.read(offset, buf)?))
     }
 

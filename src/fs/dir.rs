@@ -27,7 +27,11 @@ impl MountedVolume {
             other => other?,
         };
         match dir.node()?.lookup(&entry.name) {
-            Ok(node) => self.entry_of(node, names.domain(), parent).map(Some),
+            Ok(node) => {
+                let entry = self.entry_of(node, names.domain(), parent)?;
+                self.note_lookup(&entry.attr);
+                Ok(Some(entry))
+            }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -49,6 +49,8 @@ struct OpenContent {
     users: u64,
     /// Present while there are users, and while the last one still flushes.
     file: Option<Arc<EncryptedFile>>,
+    /// Whether it was read since it was opened.
+    is_read: bool,
 }
 
 /// The times of a file whose content was changed through this mount.
@@ -240,7 +242,12 @@ impl Inode {
         let settled = self.settle_times();
         let closed = {
             let mut open = self.open.lock();
-            if open.users == 0 { open.file.take() } else { None }
+            if open.users == 0 {
+                open.is_read = false;
+                open.file.take()
+            } else {
+                None
+            }
         };
         drop(closed);
         flushed?;
@@ -257,6 +264,11 @@ impl Inode {
             return false;
         }
         true
+    }
+
+    /// Whether the content is read for the first time since it was opened, or is not open yet.
+    pub(super) fn begin_reading(&self) -> bool {
+        !std::mem::replace(&mut self.open.lock().is_read, true)
     }
 
     /// Whether a request needed the held content since the last call.

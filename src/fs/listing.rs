@@ -235,7 +235,9 @@ impl MountedVolume {
             };
             let (id, kind) = (entry.attr.id, entry.attr.kind);
             let taken = sink(&ListedName { name, id, kind, next_offset }, Some(&entry));
-            if !taken {
+            if taken {
+                self.note_listed(&entry.attr);
+            } else {
                 self.forget(id, 1);
             }
             return Ok(taken);

@@ -3,6 +3,7 @@
 //! State belongs to the inode, never to a handle. `fuse` only decodes requests, calls [`MountedVolume`] and
 //! replies.
 
+mod ahead;
 mod attr;
 mod content;
 mod copy;

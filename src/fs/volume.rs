@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::ahead::Ahead;
 use super::held::HeldContents;
 use super::inode::Inode;
 use super::listing::Listings;
@@ -79,6 +80,7 @@ pub struct MountedVolume {
     pub(super) pool: Arc<NodePool>,
     pub(super) table: InodeTable,
     pub(super) listings: Listings,
+    pub(super) ahead: Ahead,
     held: HeldContents,
     root_dev: u64,
     root_ino: u64,
@@ -121,6 +123,7 @@ impl MountedVolume {
             pool,
             table: InodeTable::new(Arc::new(root)),
             listings: Listings::default(),
+            ahead: Ahead::default(),
             held: HeldContents::default(),
             root_dev: stat.dev,
             root_ino: stat.ino,

@@ -67,6 +67,15 @@ impl Adapter {
         }
     }
 
+    /// For the time after a reply, in which nobody waits for this thread.
+    fn work_ahead(&self) {
+        // Nothing in it can fail but by a panic, which is logged.
+        let _ = self.run("open ahead", |volume| {
+            volume.work_ahead();
+            Ok(())
+        });
+    }
+
     fn reply_entry(&self, done: Result<Entry, Errno>, reply: ReplyEntry) {
         match done {
             Ok(entry) => reply.entry(&TTL, &convert::file_attr(&entry.attr), GENERATION),
@@ -109,7 +118,10 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.run("lookup", |volume| volume.lookup(node_id(parent), name)) {
-            Ok(Some(entry)) => reply.entry(&TTL, &convert::file_attr(&entry.attr), GENERATION),
+            Ok(Some(entry)) => {
+                reply.entry(&TTL, &convert::file_attr(&entry.attr), GENERATION);
+                self.work_ahead();
+            }
             Ok(None) => reply.entry(&TTL, &convert::no_entry(), GENERATION),
             Err(errno) => reply.error(errno),
         }
@@ -267,6 +279,7 @@ impl Filesystem for Adapter {
                 Err(errno) => reply.error(errno),
             }
         });
+        self.work_ahead();
     }
 
     fn write(
