@@ -260,7 +260,9 @@ fn keystore(error: &KeystoreError) -> Verdict {
         }
         KeystoreError::NoCredential { name } => say(
             S::WrongPassphrase,
-            format!("Run it as a service with LoadCredential={name}:PATH or LoadCredentialEncrypted={name}:PATH."),
+            format!(
+                "Run it as a service with LoadCredential={name}:PATH or LoadCredentialEncrypted={name}:PATH."
+            ),
         ),
         KeystoreError::WrongRecoveryKey | KeystoreError::WrongShares => {
             say(S::WrongPassphrase, "Copy it again, one line to a file; a slip of the pen is noticed.")
@@ -302,9 +304,10 @@ fn key(error: &KeyError) -> Verdict {
         }
         KeyError::Service(error) => kms(error),
         KeyError::NotARecipient(_) => say(S::Usage, "`kmsfs info BACKING` shows the recipients."),
-        KeyError::LastRecipient(_) => {
-            say(S::Usage, "Go to another key with `kmsfs rewrap BACKING --to KEY`, or destroy it with `kmsfs erase`.")
-        }
+        KeyError::LastRecipient(_) => say(
+            S::Usage,
+            "Go to another key with `kmsfs rewrap BACKING --to KEY`, or destroy it with `kmsfs erase`.",
+        ),
         KeyError::Place(_) => bare(S::Usage),
         KeyError::Tampered { .. } | KeyError::DomainTampered { .. } | KeyError::Format(_) => {
             say(S::Damaged, "Restore it from a backup.")

@@ -117,7 +117,9 @@ impl FurtherSeals {
     pub(super) fn keep(mut self) {
         self.files.clear();
         if let Some(line) = &self.shown {
-            note("the recovery key, shown this once. It opens the keystore if what opens it else is lost: write it down.");
+            note(
+                "the recovery key, shown this once. It opens the keystore if what opens it else is lost: write it down.",
+            );
             eprintln!("\n    {}\n", line.as_str());
         }
     }

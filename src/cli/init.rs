@@ -152,7 +152,8 @@ pub(super) fn run(args: &InitArgs, output: Output) -> Result<()> {
     let services: Arc<dyn KeyServices> = Arc::new(services);
     let store = PosixStore::open(&backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let name_mode = if args.plain_names { NameMode::Plain } else { NameMode::Encrypted };
-    let options = InitOptions { key: Some(first.to_string()), recipients, tier: args.key_tier.into(), name_mode };
+    let options =
+        InitOptions { key: Some(first.to_string()), recipients, tier: args.key_tier.into(), name_mode };
     let made = volume::init_at(&store, &services, &options)
         .map_err(|source| CliError::Volume { path: backing.clone(), source })?;
     undo.keep();

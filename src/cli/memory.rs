@@ -1,9 +1,7 @@
 //! Keeping secrets in memory: no core dumps, no swap, no look from other processes of the user.
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// CAP_IPC_LOCK in the mask of capabilities: whoever has it may lock without limit.
 const MAY_LOCK: u64 = 1 << 14;

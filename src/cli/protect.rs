@@ -12,8 +12,8 @@ use super::mounts::{self, FILE_SYSTEM_TYPE};
 use super::offline::OfflineVolume;
 use super::output::Output;
 use super::volume::resolve_backing;
-use crate::keys::KeyAt;
 use crate::fs::{FsResult, MountedVolume, Replaced, VolumeParts};
+use crate::keys::KeyAt;
 use crate::volume::{OpenMode, OpenVolume};
 
 /// Put an empty directory under a KMS key of its own
@@ -70,7 +70,10 @@ fn mount_of(path: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
 
 fn in_mount(point: &Path, path: PathBuf, args: &ProtectArgs) -> Result<String> {
     let (mut client, _) = control::at(point).ok_or_else(|| CliError::NoControl(point.to_owned()))?;
-    match client.ask(&Request::Protect { path, keys: keys_of(args).iter().map(ToString::to_string).collect() }, None)? {
+    match client.ask(
+        &Request::Protect { path, keys: keys_of(args).iter().map(ToString::to_string).collect() },
+        None,
+    )? {
         Answer::Protected { domain } => Ok(domain),
         _ => Err(anyhow!("the mount's process gave another answer than it was asked for")),
     }

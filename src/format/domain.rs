@@ -123,7 +123,11 @@ impl DomainRecord {
             mac,
         };
         // One record has one form.
-        if record.version() == layout.version.get() { Ok(record) } else { Err(FormatError::Field(WHAT, "version")) }
+        if record.version() == layout.version.get() {
+            Ok(record)
+        } else {
+            Err(FormatError::Field(WHAT, "version"))
+        }
     }
 
     /// The stored form, with the MAC as it stands in `self`.
@@ -193,7 +197,8 @@ fn parse_keys(
         reserved(&head[if has_places { 6 } else { 4 }..8], WHAT)?;
         let len = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
         let (arn, rest) = rest.split_at_checked(len(0)).ok_or(FormatError::Field(WHAT, "key length"))?;
-        let (secret, rest) = rest.split_at_checked(len(2)).ok_or(FormatError::Field(WHAT, "secret length"))?;
+        let (secret, rest) =
+            rest.split_at_checked(len(2)).ok_or(FormatError::Field(WHAT, "secret length"))?;
         let (place, rest) = rest.split_at_checked(len(4)).ok_or(FormatError::Field(WHAT, "place length"))?;
         let text = |bytes: &[u8], what| {
             let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Field(WHAT, what))?;

@@ -147,7 +147,12 @@ impl Domain {
             recipients,
             tier: domain_key::tier(&state.record),
             domain_key: domain_key::current_domain_key(&state.record),
-            domain_keys: state.record.domain_keys.iter().map(|wrap| (wrap.domain_key_id, wrap.key_id)).collect(),
+            domain_keys: state
+                .record
+                .domain_keys
+                .iter()
+                .map(|wrap| (wrap.domain_key_id, wrap.key_id))
+                .collect(),
             unusable: self.usability.check().err(),
         }
     }

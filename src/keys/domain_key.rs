@@ -9,9 +9,7 @@ use super::KeyError;
 use super::record::recipients;
 use super::wrapper::{Subject, Wrapper, parse_key};
 use crate::crypto::{DataKey, DomainKey, SecretKey};
-use crate::format::{
-    DomainKeyWrap, DomainRecord, FileId, Identity, KeyReference, Recipient, RecipientKind,
-};
+use crate::format::{DomainKeyWrap, DomainRecord, FileId, Identity, KeyReference, Recipient, RecipientKind};
 
 /// What wraps the data keys of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -240,7 +240,8 @@ fn targets(record: &DomainRecord, change: &RecipientChange) -> Result<Vec<KeyAt>
     }
     let place_of = |key: &KeyReference| key.place.parse().ok();
     let staying = staying.into_iter().map(|key| KeyAt { key: key.arn.clone(), place: place_of(key) });
-    let targets: Vec<KeyAt> = change.to.iter().cloned().chain(staying).chain(change.add.iter().cloned()).collect();
+    let targets: Vec<KeyAt> =
+        change.to.iter().cloned().chain(staying).chain(change.add.iter().cloned()).collect();
     match change.remove.last() {
         Some(last) if targets.is_empty() => Err(KeyError::LastRecipient(last.clone())),
         _ => Ok(targets),

@@ -11,9 +11,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::cache::{FileKeyCache, Unwrapped};
 use super::domain::Domain;
-use super::pool::Bell;
 use super::domain_key::KeyTier;
 use super::place::{Connection, KeyAt, KeyPlace, KeyServices};
+use super::pool::Bell;
 use super::record::{self, KEYS_DIR, NewDomain, RecipientChange};
 use super::shared::Shared;
 use super::wrapper::Wrapper;
@@ -90,7 +90,8 @@ pub struct DomainSummary {
 impl DomainSummary {
     /// Whether the record still has keys that wrap nothing new.
     pub fn has_former(&self) -> bool {
-        self.keys.len() > self.recipients || self.domain_keys.iter().any(|(id, _)| Some(*id) != self.domain_key)
+        self.keys.len() > self.recipients
+            || self.domain_keys.iter().any(|(id, _)| Some(*id) != self.domain_key)
     }
 }
 
@@ -238,7 +239,8 @@ impl KeyRing {
                 break id;
             }
         };
-        let mut new = NewDomain::make(&shared.wrapper, id, keys, &shared.root.place(), shared.root.summary().tier)?;
+        let mut new =
+            NewDomain::make(&shared.wrapper, id, keys, &shared.root.place(), shared.root.summary().tier)?;
         new.write(&*shared.keys_dir)?;
         let domain = Domain::created(new);
         domain.usability.confirm(shared.now());

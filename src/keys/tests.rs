@@ -17,6 +17,8 @@ use crate::store::{BackingStore, NodeRef};
 
 const NOTHING: Option<KeySlot> = None;
 
+mod recipients;
+
 struct World {
     service: Arc<TestService>,
     volume_dir: NodeRef,
@@ -33,7 +35,8 @@ impl World {
         let volume_dir = store.root();
         let keys_dir = volume_dir.make_dir(OsStr::new(KEYS_DIR), 0o700).unwrap();
         let arn = service.new_key();
-        let mut domain = KeyRing::new_root(&service.services(), volume, &[arn.parse().unwrap()], KeyTier::Kms).unwrap();
+        let mut domain =
+            KeyRing::new_root(&service.services(), volume, &[arn.parse().unwrap()], KeyTier::Kms).unwrap();
         domain.write(&*keys_dir).unwrap();
         let now = Arc::new(AtomicU64::new(1_000_000));
         Self { service, volume_dir, volume, root: domain.id(), now, arn }

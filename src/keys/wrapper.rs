@@ -195,7 +195,8 @@ impl Wrapper {
         let subject = Subject::Domain(domain);
         let place = target.place.as_ref().unwrap_or(default);
         let (context, key) = (self.secret_context(domain), parse_key(&target.key)?);
-        let (wrapped, arn) = self.encrypt(subject, &self.connect(&target.key, place)?, key, secret.expose(), &context)?;
+        let (wrapped, arn) =
+            self.encrypt(subject, &self.connect(&target.key, place)?, key, secret.expose(), &context)?;
         let made = reference(&arn, wrapped, place);
         let opened = self.decrypt(subject, &made, &made.wrapped_secret, context)?;
         if opened.expose() == secret.expose() { Ok(made) } else { Err(subject.tampered()) }
@@ -312,7 +313,8 @@ impl Wrapper {
     ) -> Result<Recipient, KeyError> {
         let subject = Subject::Domain(identity.domain_id);
         let (connection, context) = (self.connect_to(key, subject)?, self.file_context(identity));
-        let (payload, arn) = self.encrypt(subject, &connection, parse_key(&key.arn)?, data_key.expose(), &context)?;
+        let (payload, arn) =
+            self.encrypt(subject, &connection, parse_key(&key.arn)?, data_key.expose(), &context)?;
         if arn == key.arn { Ok(recipient(record, key, payload)) } else { Err(subject.tampered()) }
     }
 
@@ -329,12 +331,12 @@ impl Wrapper {
         let mut refusals = Refusals::default();
         let by_kms = openable(record, slot).map(|(wrap, key)| {
             let secret = self.decrypt(subject, key, &wrap.payload, self.file_context(identity))?;
-            Ok((DataKey::new(secret), key.key_id))
+            Ok::<_, KeyError>((DataKey::new(secret), key.key_id))
         });
         let local = slot.recipients.iter().filter(|wrap| wrap.kind == RecipientKind::DomainKey);
         let by_domain_key = local.map(|wrap| {
             let opened = domain_key(wrap.key_id)?;
-            Ok((domain_key::unwrap(&opened.key, identity, wrap)?, opened.key_id))
+            Ok::<_, KeyError>((domain_key::unwrap(&opened.key, identity, wrap)?, opened.key_id))
         });
         for opened in by_kms.chain(by_domain_key) {
             match opened.map(|(data_key, key_id)| (derive(&data_key, identity), data_key, key_id)) {
@@ -363,11 +365,17 @@ impl Wrapper {
             let wrap = domain_key::wrap(record, &target.key, identity, &opened.data_key);
             let keys = derive(&domain_key::unwrap(&target.key, identity, &wrap)?, identity);
             let sound = keys.commitment == slot.commitment;
-            return if sound { Ok((vec![wrap], keys)) } else { Err(KeyError::Tampered { file: identity.file_id }) };
+            return if sound {
+                Ok((vec![wrap], keys))
+            } else {
+                Err(KeyError::Tampered { file: identity.file_id })
+            };
         }
         let targets: Vec<&KeyReference> = recipients(record).collect();
         let wraps = match (self.within_service(record, slot), targets.as_slice()) {
-            (Some((wrap, source)), [target]) => vec![self.re_encrypt(record, identity, wrap, source, target)?],
+            (Some((wrap, source)), [target]) => {
+                vec![self.re_encrypt(record, identity, wrap, source, target)?]
+            }
             _ => {
                 let opened = self.open_slot(record, identity, slot, domain_key)?;
                 let wrap = |key: &&KeyReference| self.wrap_for(record, key, identity, &opened.data_key);

@@ -201,7 +201,8 @@ fn begin(
     }
     let mut record = Vec::new();
     for summary in selected {
-        let under_way = run.under_way(summary.id, key.as_deref()).filter(|domain| domain.epoch == summary.epoch);
+        let under_way =
+            run.under_way(summary.id, key.as_deref()).filter(|domain| domain.epoch == summary.epoch);
         let epoch = match under_way {
             Some(domain) => {
                 report.resumed = true;
@@ -222,8 +223,7 @@ fn begin(
 /// directories during the pass, so all headers are looked at once more.
 fn finish(volume: &OpenVolume, domains: &[DomainId]) -> Result<(), MaintenanceError> {
     let keys = volume.keys();
-    let several =
-        keys.domains().into_iter().filter(|summary| summary.has_former()).map(|summary| summary.id);
+    let several = keys.domains().into_iter().filter(|summary| summary.has_former()).map(|summary| summary.id);
     let mut open: HashSet<DomainId> = several.filter(|id| domains.contains(id)).collect();
     if open.is_empty() {
         return Ok(());

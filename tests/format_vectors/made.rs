@@ -7,10 +7,10 @@ use kmsfs::config::VolumeConfig;
 use kmsfs::crypto::{Aead, DataKey, DomainKey, DomainKeys, EntrySum, FileKeys, SecretKey};
 use kmsfs::format::geometry::{PlainSize, backing_size, data_offset, entry_offset, plain_size};
 use kmsfs::format::{
-    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainKeyWrap, DomainRecord, Entry, FileId, FileRecord, Header,
-    Identity, JournalHeader, KeyReference, KeySlot, Lsn, NameMode, PAGE, Recipient, RecipientKind, Record,
-    RecordBody, SealBody, SealFrame, SessionEvent, SessionNumber, SessionRecord, VolumeId, encode_dir_id,
-    long_symlink_target, symlink_target,
+    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainKeyWrap, DomainRecord, Entry, FileId,
+    FileRecord, Header, Identity, JournalHeader, KeyReference, KeySlot, Lsn, NameMode, PAGE, Recipient,
+    RecipientKind, Record, RecordBody, SealBody, SealFrame, SessionEvent, SessionNumber, SessionRecord,
+    VolumeId, encode_dir_id, long_symlink_target, symlink_target,
 };
 use kmsfs::keys::{KeyError, key_id_of};
 use kmsfs::names::{DirNames, DomainSource, PlainEntry, Targets, XattrSealer, read_target};

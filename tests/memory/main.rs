@@ -167,7 +167,8 @@ fn nothing_is_left_after_an_unmount() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(searched.stdout.take().unwrap()).lines();
-    let mut wait_line = |what: &str| lines.find(|line| line.as_ref().unwrap().ends_with(what)).unwrap().unwrap();
+    let mut wait_line =
+        |what: &str| lines.find(|line| line.as_ref().unwrap().ends_with(what)).unwrap().unwrap();
     wait_line("mounted");
     assert_eq!(std::fs::read(place.path("mount/f")).unwrap(), b"text");
     assert!(count(searched.id(), &keys.content).0 > 0, "the search does not find a key in use");

@@ -53,7 +53,9 @@ fn goes_on_and_fails_fast(mode: Mode) {
         assert!(log.contains(word), "{word} is missing in {log}");
     }
     world.proxy.set(Mode::Forward);
-    wait_for("the file does not open again", || std::fs::read(path("cold")).is_ok_and(|text| text == b"cold"));
+    wait_for("the file does not open again", || {
+        std::fs::read(path("cold")).is_ok_and(|text| text == b"cold")
+    });
     drop(open);
     world.umount();
     world.mount();

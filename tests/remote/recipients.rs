@@ -80,7 +80,8 @@ fn a_protected_directory_has_recipients_of_its_own() {
 #[test]
 fn a_key_in_the_keystore_opens_when_the_service_elsewhere_is_lost() {
     let world = Elsewhere::new();
-    let local = |args: &[&str]| world.kmsfs().env("KMSFS_KEY_FILE", world.client.path("k")).args(args).output();
+    let local =
+        |args: &[&str]| world.kmsfs().env("KMSFS_KEY_FILE", world.client.path("k")).args(args).output();
     let run = |args: &[&str]| crate::program::Ran::from(local(args).unwrap());
     run(&["keystore", "create"]).ok();
     let url = world.proxy.url();

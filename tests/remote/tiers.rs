@@ -47,9 +47,8 @@ fn a_domain_key_stands_for_the_calls_of_all_files() {
     world.run(&["mount", "backing", "mount", "--journal-mib", "4", "--key-poll", "1"]).ok();
     assert!(std::fs::read(path(0)).is_ok());
     world.own(&["key", "disable-key", "--key-id", &world.key]).ok();
-    let closed = |index: usize| {
-        std::fs::read(path(index)).is_err_and(|error| error.raw_os_error() == Some(NO_KEY))
-    };
+    let closed =
+        |index: usize| std::fs::read(path(index)).is_err_and(|error| error.raw_os_error() == Some(NO_KEY));
     wait_for("the file still opens", || closed(0) && closed(1));
     world.own(&["key", "enable-key", "--key-id", &world.key]).ok();
     wait_for("the file does not open again", || std::fs::read(path(1)).is_ok());

@@ -277,7 +277,8 @@ impl Seal {
         let sealed = STANDARD.decode(&self.sealed_root_key).map_err(|_| corrupt())?;
         let (version, realm) = (header.version, header.realm.clone());
         let facts = Facts { version, realm, source: self.source.clone() };
-        let opened = derived::open(&key.0[..], &[SEAL_INFO], &facts.aad()?, &sealed).map_err(|_| corrupt())?;
+        let opened =
+            derived::open(&key.0[..], &[SEAL_INFO], &facts.aad()?, &sealed).map_err(|_| corrupt())?;
         let bytes: &[u8; 32] = opened.as_slice().try_into().map_err(|_| corrupt())?;
         Ok(RootKey::from_bytes(Zeroizing::new(*bytes)))
     }
@@ -290,7 +291,9 @@ impl SourceFacts {
             Self::KeyFile { .. } => SealKind::KeyFile,
             Self::Credential { name, .. } => SealKind::Credential { name: name.clone() },
             Self::RecoveryKey { .. } => SealKind::RecoveryKey,
-            Self::Shares { threshold, shares, .. } => SealKind::Shares { threshold: *threshold, shares: *shares },
+            Self::Shares { threshold, shares, .. } => {
+                SealKind::Shares { threshold: *threshold, shares: *shares }
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use crate::seal::fill_random;
 use crate::seal::SealError;
+use crate::seal::fill_random;
 
 const CHECK_LEN: usize = 4;
 /// Bytes in a word.
@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn a_line_reads_back_and_a_slip_is_noticed() {
         let line = encode(Kind::Share, &[7; 34]);
-        assert_eq!(*decode(Kind::Share, &format!(" {} \n", line.to_uppercase())).expect("reads"), vec![7; 34]);
+        assert_eq!(
+            *decode(Kind::Share, &format!(" {} \n", line.to_uppercase())).expect("reads"),
+            vec![7; 34]
+        );
         assert!(decode(Kind::RecoveryKey, &line).is_none());
         for at in 0..line.len() {
             let mut changed = line.as_bytes().to_vec();

@@ -33,7 +33,10 @@ pub(super) fn parsed<T: std::str::FromStr>(name: &str, value: Option<&str>) -> R
 }
 
 /// A text that may be missing, parsed.
-pub(super) fn parsed_if<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, KmsError> {
+pub(super) fn parsed_if<T: std::str::FromStr>(
+    name: &str,
+    value: Option<&str>,
+) -> Result<Option<T>, KmsError> {
     value.map(|text| parsed(name, Some(text))).transpose()
 }
 

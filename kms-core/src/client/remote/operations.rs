@@ -37,7 +37,10 @@ impl RemoteKms {
     }
 
     /// Sends requests side by side, a limited number at a time.
-    fn data_keys(&self, requests: &[GenerateDataKeyRequest]) -> Vec<Result<GenerateDataKeyResponse, KmsError>> {
+    fn data_keys(
+        &self,
+        requests: &[GenerateDataKeyRequest],
+    ) -> Vec<Result<GenerateDataKeyResponse, KmsError>> {
         if let Err(error) = self.breaker.admit(Instant::now()) {
             return vec![Err(error)];
         }
@@ -73,7 +76,11 @@ fn made(answer: GenerateDataKeyOutput) -> Result<GenerateDataKeyResponse, KmsErr
 }
 
 impl KeyService for RemoteKms {
-    fn describe_key(&self, _: &Caller, request: &DescribeKeyRequest) -> Result<DescribeKeyResponse, KmsError> {
+    fn describe_key(
+        &self,
+        _: &Caller,
+        request: &DescribeKeyRequest,
+    ) -> Result<DescribeKeyResponse, KmsError> {
         let call = self.client.describe_key().key_id(request.key_id.typed());
         let answer = self.call(call.set_grant_tokens(tokens(&request.grant_tokens)).send())?;
         let found = member("KeyMetadata", answer.key_metadata())?;
