@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
 const KMS_LAYERS: &[&[&str]] = &[
     &["model+error+policy"],
     &["blob", "seal", "client"],
+    &["audit"],
     &["store", "custody", "import", "wire"],
     &["service"],
     &["keystore"],

@@ -40,6 +40,7 @@
 //! - [`import`]: wrapping of key material on its way into the service.
 //! - [`custody`]: who holds key material, behind the trait [`custody::KeyCustody`].
 //! - [`store`]: keys and aliases in transactions, behind the trait [`store::MetadataStore`]; every row sealed.
+//! - [`audit`]: what happened to keys, in a log that nobody changes unnoticed.
 //! - [`blob`]: the format of ciphertext blobs.
 //! - [`seal`]: the root key, and authenticated encryption under keys that are used once.
 //! - [`policy`]: the policy language, parsed and evaluated; no clock, no I/O.
@@ -53,6 +54,7 @@
 //! - A stored record that was changed by hand, or put in the place of another one, is an error that names the key.
 //!   An older version of the same row, put back by somebody who can write the database, is not noticed.
 
+pub mod audit;
 pub mod blob;
 pub mod client;
 pub mod custody;

@@ -2,7 +2,9 @@
 
 use anyhow::Error;
 use kms_core::KmsError;
+use kms_core::audit::AuditError;
 use kms_core::keystore::KeystoreError;
+use kms_core::store::StoreError as KeyDatabaseError;
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
@@ -74,6 +76,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Verdict> {
         .or_else(|| cause.downcast_ref().map(keystore))
         .or_else(|| cause.downcast_ref().map(key))
         .or_else(|| cause.downcast_ref().map(kms))
+        .or_else(|| cause.downcast_ref().map(audit))
         .or_else(|| cause.downcast_ref().map(mount))
         .or_else(|| cause.downcast_ref().map(serve))
         .or_else(|| cause.downcast_ref().map(fs))
@@ -148,12 +151,14 @@ fn cli(error: &CliError) -> Verdict {
         CliError::CheckFailed { .. } => {
             say(S::Damaged, "Restore what is listed from a backup; everything else is as it was written.")
         }
+        CliError::AuditBroken { .. } => say(S::Damaged, BROKEN_LOG),
         CliError::Kms { .. } => bare(S::KmsRefused),
         CliError::Incomplete { .. } => bare(S::Incomplete),
         CliError::Remote { advice, status, .. } => (*status, advice.clone()),
     }
 }
 
+const BROKEN_LOG: &str = "Keep the log as it is: it is evidence. What is listed was done by somebody who can write where it is stored.";
 const NO_FUSE: &str = "Load the kernel's module with `modprobe fuse`; in a container, start it with `--device /dev/fuse` \
                        and the capability SYS_ADMIN.";
 
@@ -280,7 +285,13 @@ fn keystore(error: &KeystoreError) -> Verdict {
             say(S::BadKeystore, format!("Close it with `chmod go= {}`.", path.display()))
         }
         KeystoreError::Io { error, .. } => io(error).unwrap_or(bare(S::BadKeystore)),
-        KeystoreError::Store(_) | KeystoreError::Seal(_) => {
+        KeystoreError::Store(KeyDatabaseError::Unavailable { .. }) => {
+            say(S::NoKeystore, "Start the database, or correct its address: --store ADDRESS or KMSFS_STORE.")
+        }
+        KeystoreError::Store(KeyDatabaseError::NewerVersion { .. }) => {
+            say(S::NewerFormat, "Use a newer version of kmsfs.")
+        }
+        KeystoreError::Store(_) | KeystoreError::Seal(_) | KeystoreError::Service(_) => {
             say(S::BadKeystore, "If it stays so, restore the keystore from a backup.")
         }
     }
@@ -330,6 +341,17 @@ fn kms(error: &KmsError) -> Verdict {
              credentials (`aws sts get-caller-identity`).",
         ),
         _ => bare(S::KmsRefused),
+    }
+}
+
+fn audit(error: &AuditError) -> Verdict {
+    use ExitStatus as S;
+    match error {
+        AuditError::Missing | AuditError::Forged => say(
+            S::Damaged,
+            "Move audit.sqlite out of the keystore and keep it: it is evidence. A new log begins, and says so.",
+        ),
+        AuditError::Busy | AuditError::Backend(_) => bare(S::BadKeystore),
     }
 }
 

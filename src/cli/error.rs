@@ -62,6 +62,8 @@ pub(super) enum CliError {
     Protect { path: PathBuf, source: FsError },
     #[error("{}: the check found {count} things that are wrong", backing.display())]
     CheckFailed { backing: PathBuf, count: u64 },
+    #[error("the audit log is not as it was written: {count} problems")]
+    AuditBroken { count: usize },
     #[error("{what}")]
     Incomplete { what: String },
     /// An error of the process that serves a mount, explained there.

@@ -231,6 +231,7 @@ fn open_or_create(args: &InitArgs, undo: &mut Undo) -> Result<(Arc<EmbeddedKms>,
     let secret = keystore.new_secret()?;
     let further = args.further.for_new()?;
     let service = keystore::create(&dir, &secret, &further.sources, Realm::local())?;
-    undo.keystore = Some(dir);
+    // One in a database stays: it may have been made for more than this volume.
+    undo.keystore = keystore.store.is_none().then_some(dir);
     Ok((Arc::new(service), Some(further)))
 }

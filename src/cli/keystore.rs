@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, RootKeySource, SecretShares};
+use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, Place, RootKeySource, SecretShares};
 use kms_core::model::{Caller, Plaintext, Realm};
 use kms_core::service::EmbeddedKms;
+use kms_core::store::PostgresConfig;
 use zeroize::Zeroizing;
 
 use super::error::CliError;
@@ -15,6 +16,10 @@ use super::paths;
 
 /// The short name of the file system as a service, in key policies and in `alias/aws/kmsfs`.
 const SERVICE_NAME: &str = "kmsfs";
+/// How the address of a database begins.
+const ADDRESS_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+/// The parameter of an address that names the file with its password.
+const PASSWORD_FILE: &str = "password_file=";
 /// The longest passphrase file, in bytes.
 const PASSPHRASE_MAX: u64 = 64 * 1024;
 
@@ -24,6 +29,9 @@ pub(super) struct KeystoreArgs {
     /// Directory of the keystore [default: $XDG_DATA_HOME/kmsfs or ~/.local/share/kmsfs]
     #[arg(long, value_name = "DIR", env = "KMSFS_KEYSTORE", global = true)]
     pub(super) keystore: Option<PathBuf>,
+    /// The keystore is in a PostgreSQL database, postgres://USER@HOST/DATABASE[?password_file=FILE], shared by several servers
+    #[arg(long, value_name = "ADDRESS", env = "KMSFS_STORE", global = true)]
+    pub(super) store: Option<String>,
     /// Read the keystore's passphrase from the first line of FILE
     #[arg(long, value_name = "FILE", env = "KMSFS_PASSPHRASE_FILE", global = true)]
     pub(super) passphrase_file: Option<PathBuf>,
@@ -77,8 +85,13 @@ impl Secret {
 }
 
 impl KeystoreArgs {
-    /// The directory of the keystore.
+    /// The directory of the keystore, or the address of its database.
     pub(super) fn dir(&self) -> Result<PathBuf> {
+        if let Some(address) = &self.store {
+            // Before anything is asked for.
+            postgres(address)?;
+            return Ok(PathBuf::from(address));
+        }
         let dir = match &self.keystore {
             Some(dir) => dir.clone(),
             None => paths::default_keystore()?,
@@ -94,7 +107,7 @@ impl KeystoreArgs {
 
     /// Whether the keystore is there.
     pub(super) fn exists(&self) -> Result<bool> {
-        Ok(self.dir()?.join("keystore.json").exists())
+        Ok(place(&self.dir()?)?.exists()?)
     }
 
     /// The keystore's directory, which must be there, and its secret. A recovery key wins over shares, these over a
@@ -107,7 +120,7 @@ impl KeystoreArgs {
         if let Some(secret) = self.given_secret()? {
             return Ok((dir, secret));
         }
-        let passphrase = ask(&format!("Passphrase of the keystore {}: ", dir.display()))?;
+        let passphrase = ask(&format!("Passphrase of the keystore {}: ", place(&dir)?))?;
         Ok((dir, Secret::Passphrase(passphrase)))
     }
 
@@ -223,21 +236,50 @@ pub(super) fn create(
     further: &[RootKeySource],
     realm: Realm,
 ) -> Result<EmbeddedKms> {
-    if let Some(parent) = dir.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let place = place(dir)?;
+    if let (Place::Directory(dir), Some(parent)) = (&place, dir.parent()) {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make the directory of {}", dir.display()))?;
     }
     let options = CreateOptions { realm, ..CreateOptions::default() };
     let source = secret.source()?;
     let sources: Vec<&RootKeySource> = std::iter::once(&source).chain(further).collect();
-    Keystore::create_sealed(dir, &sources, &options)
-        .with_context(|| format!("cannot make the keystore {}", dir.display()))
+    place.create_sealed(&sources, &options).with_context(|| format!("cannot make the keystore {place}"))
 }
 
 /// Opens the keystore at `dir`.
 pub(super) fn open(dir: &Path, secret: &Secret) -> Result<Arc<EmbeddedKms>> {
-    let service = Keystore::open(dir, &secret.source()?)
-        .with_context(|| format!("cannot open the keystore {}", dir.display()))?;
+    let place = place(dir)?;
+    let service =
+        place.open(&secret.source()?).with_context(|| format!("cannot open the keystore {place}"))?;
     Ok(Arc::new(service))
+}
+
+/// What a directory, or the address of a database in its place, means.
+pub(super) fn place(dir: &Path) -> Result<Place> {
+    match dir.to_str().filter(|text| ADDRESS_SCHEMES.iter().any(|scheme| text.starts_with(scheme))) {
+        Some(address) => Ok(Place::Postgres(postgres(address)?)),
+        None => Ok(Place::Directory(dir.to_owned())),
+    }
+}
+
+/// Reads the address of a database. Its password is the first line of the file that the parameter `password_file` names.
+fn postgres(address: &str) -> Result<PostgresConfig> {
+    let refused = |problem: String| CliError::BadArgument(format!("--store: {problem}"));
+    if !ADDRESS_SCHEMES.iter().any(|scheme| address.starts_with(scheme)) {
+        return Err(refused("it is not postgres://USER@HOST/DATABASE".into()).into());
+    }
+    let (base, parameters) = address.split_once('?').unwrap_or((address, ""));
+    let is_file = |parameter: &&str| parameter.starts_with(PASSWORD_FILE);
+    let (files, others): (Vec<&str>, Vec<&str>) =
+        parameters.split('&').filter(|parameter| !parameter.is_empty()).partition(is_file);
+    let password = match files.first().and_then(|parameter| parameter.strip_prefix(PASSWORD_FILE)) {
+        Some(path) => Some(Plaintext::copy_of(read_passphrase(Path::new(path))?.as_bytes())),
+        None => None,
+    };
+    let address = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+    let parsed = PostgresConfig::parse(&address, password.as_ref());
+    Ok(parsed.map_err(|error| refused(error.to_string()))?)
 }
 
 /// The file system as it calls the service.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use kms_core::KmsError;
-use kms_core::keystore::{Argon2Params, Keystore, KeystoreError, RootKeySource, SealKind};
+use kms_core::keystore::{Argon2Params, KeystoreError, RootKeySource, SealKind};
 use kms_core::model::Realm;
 use serde::Serialize;
 
@@ -79,8 +79,8 @@ pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
 }
 
 /// Changes what opens a keystore.
-pub(super) fn reseal(keystore: &KeystoreArgs, args: &ResealArgs, output: Output) -> Result<()> {
-    let (dir, old) = keystore.secret()?;
+pub(super) fn reseal(keystore_args: &KeystoreArgs, args: &ResealArgs, output: Output) -> Result<()> {
+    let (dir, old) = keystore_args.secret()?;
     // Further seals alone leave the everyday one as it is.
     let stays = args.further.is_given() && !args.new.is_given() && old.is_everyday();
     let new = if stays { None } else { Some(args.new.new_secret()?) };
@@ -88,7 +88,8 @@ pub(super) fn reseal(keystore: &KeystoreArgs, args: &ResealArgs, output: Output)
     let from = old.source()?;
     let first = new.as_ref().unwrap_or(&old).source()?;
     let sources: Vec<&RootKeySource> = std::iter::once(&first).chain(&further.sources).collect();
-    Keystore::reseal_under(&dir, &from, &sources, Argon2Params::default())
+    keystore::place(&dir)?
+        .reseal_under(&from, &sources, Argon2Params::default())
         .with_context(|| format!("cannot reseal the keystore {}", dir.display()))?;
     further.keep();
     output.show(&Done { keystore: dir }, |done| format!("{} is sealed.", done.keystore.display()))
@@ -108,7 +109,7 @@ fn info(dir: &Path, output: Output) -> Result<()> {
         SealKind::Shares { threshold, shares } => format!("{threshold} of {shares} shares"),
         kind => kind.name().to_owned(),
     };
-    let seals = Keystore::seals(dir)?.into_iter().map(describe).collect();
+    let seals = keystore::place(dir)?.seals()?.into_iter().map(describe).collect();
     output.show(&KeystoreInfo { keystore: dir.to_owned(), seals }, |info| {
         format!("{} opens with any of: {}", info.keystore.display(), info.seals.join(", "))
     })

@@ -10,8 +10,9 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use kms_core::model::{Caller, Clock, SystemClock};
+use kms_core::model::{Caller, Clock, RequestId, SystemClock};
 use kms_core::service::EmbeddedKms;
+use kms_core::wire::batch::{self, BatchOperation};
 use kms_core::wire::{self, Operation, WireError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -45,6 +46,7 @@ pub(super) struct App {
 #[derive(Debug, Clone, Copy)]
 enum Asked {
     Kms(&'static Operation),
+    Batch(BatchOperation),
     CallerIdentity,
 }
 
@@ -52,13 +54,14 @@ impl Asked {
     fn name(self) -> &'static str {
         match self {
             Self::Kms(operation) => operation.name(),
+            Self::Batch(operation) => operation.name(),
             Self::CallerIdentity => sts::OPERATION,
         }
     }
 
     fn signed_service(self) -> &'static str {
         match self {
-            Self::Kms(_) => SERVICE,
+            Self::Kms(_) | Self::Batch(_) => SERVICE,
             Self::CallerIdentity => sts::SERVICE,
         }
     }
@@ -138,7 +141,7 @@ impl App {
         };
         let app = Arc::clone(self);
         let work = move || {
-            let outcome = app.carry_out(peer, &head, &body, asked);
+            let outcome = app.carry_out(peer, request_id, &head, &body, asked);
             outcome.map_err(|error| refuse(request_id, asked, error))
         };
         let outcome = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -152,6 +155,7 @@ impl App {
     fn carry_out(
         &self,
         peer: SocketAddr,
+        request_id: Uuid,
         head: &Parts,
         body: &[u8],
         asked: Asked,
@@ -160,11 +164,24 @@ impl App {
         let scope = Scope { region: self.service.realm().region.as_str(), service: asked.signed_service() };
         let credential =
             signature::verify(head, body, &scope, SystemClock.now(), |id| identities.credential(id))?;
-        let caller = Caller { source_ip: Some(peer.ip()), ..credential.caller.clone() };
-        match asked {
-            Asked::CallerIdentity => Ok(Done::Identity(caller)),
-            Asked::Kms(operation) => Ok(Done::Json(operation.call(&*self.service, &caller, body)?)),
-        }
+        let caller = Caller {
+            source_ip: Some(peer.ip()),
+            request_id: Some(RequestId::new(request_id)),
+            ..credential.caller.clone()
+        };
+        let record = |caller: &Caller, operation: &str, error: WireError| {
+            let recorded = self.service.record_refusal(caller, operation, error.code(), error.message());
+            // An answer is a refusal in any case; why the record is missing is what the client has to know.
+            recorded.err().map_or(error, WireError::from)
+        };
+        let answer = match asked {
+            Asked::CallerIdentity => return Ok(Done::Identity(caller)),
+            Asked::Kms(operation) => operation.call(&*self.service, &caller, body),
+            Asked::Batch(operation) => operation.call(&*self.service, &caller, body, |caller, error| {
+                record(caller, operation.item_name(), error)
+            }),
+        };
+        Ok(Done::Json(answer.map_err(|error| record(&caller, asked.name(), error))?))
     }
 }
 
@@ -219,7 +236,10 @@ fn asked_for(head: &Parts, body: &[u8]) -> Option<Asked> {
     }
     match (text("x-amz-target"), text("content-type").unwrap_or_default()) {
         (Some(target), content) if is_media_type(content, AMZ_JSON) => {
-            wire::find(target.strip_prefix(TARGET_PREFIX)?).map(Asked::Kms)
+            match target.strip_prefix(batch::TARGET_PREFIX) {
+                Some(name) => batch::find(name).map(Asked::Batch),
+                None => wire::find(target.strip_prefix(TARGET_PREFIX)?).map(Asked::Kms),
+            }
         }
         (None, _) if sts::is_asked_for(body) => Some(Asked::CallerIdentity),
         _ => None,

@@ -78,6 +78,8 @@ pub fn serve(
     if config.tls.is_none() && !address.ip().is_loopback() {
         return Err(ServeError::InTheClear(address));
     }
+    // The last owner must not be a task: what the service waits for when it ends would be refused there.
+    let _owner = Arc::clone(&service);
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)

@@ -53,11 +53,16 @@ impl Answer {
 
 impl Signer {
     /// The headers of a request with its signature.
-    pub(crate) fn headers(&self, host: &str, target: &str, body: &[u8]) -> Headers {
+    pub(crate) fn headers(&self, host: &str, operation: &str, body: &[u8]) -> Headers {
+        self.target_headers(host, &format!("TrentService.{operation}"), body)
+    }
+
+    /// The same for a whole target.
+    pub(crate) fn target_headers(&self, host: &str, target: &str, body: &[u8]) -> Headers {
         let mut headers: Headers = vec![
             ("host".into(), host.into()),
             ("content-type".into(), "application/x-amz-json-1.1".into()),
-            ("x-amz-target".into(), format!("TrentService.{target}")),
+            ("x-amz-target".into(), target.into()),
         ];
         let signature = self.sign(&headers, body);
         headers.extend(signature);
@@ -103,6 +108,14 @@ impl Client {
     pub(crate) fn call(&mut self, operation: &str, request: &Value) -> std::io::Result<Answer> {
         let body = request.to_string().into_bytes();
         let headers = self.signer.headers(&self.host, operation, &body);
+        self.send("POST", "/", &headers, &body)
+    }
+
+    /// Calls an operation by its whole target.
+    #[allow(dead_code, reason = "the load program calls operations of the API only")]
+    pub(crate) fn call_target(&mut self, target: &str, request: &Value) -> std::io::Result<Answer> {
+        let body = request.to_string().into_bytes();
+        let headers = self.signer.target_headers(&self.host, target, &body);
         self.send("POST", "/", &headers, &body)
     }
 

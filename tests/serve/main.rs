@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod client;
+#[path = "../../kms-core/tests/support/postgres.rs"]
+mod cluster;
 mod durability;
+mod replicas;
 mod requests;
 mod server;
 mod signatures;

@@ -12,6 +12,8 @@ use crate::client::{Client, Signer};
 /// A keystore in a scratch place, with an administrator.
 pub(crate) struct Keystore {
     dir: tempfile::TempDir,
+    /// The address of its database, if it is in one.
+    store: Option<String>,
     pub(crate) signer: Signer,
 }
 
@@ -23,6 +25,15 @@ pub(crate) struct Server {
 
 impl Keystore {
     pub(crate) fn new() -> Self {
+        Self::at(None)
+    }
+
+    /// A keystore in a database.
+    pub(crate) fn in_database(address: &str) -> Self {
+        Self::at(Some(address.to_owned()))
+    }
+
+    fn at(store: Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let signer = Signer {
             access_key_id: String::new(),
@@ -31,7 +42,7 @@ impl Keystore {
             service: "kms".into(),
             time: None,
         };
-        let mut keystore = Self { dir, signer };
+        let mut keystore = Self { dir, store, signer };
         let made =
             keystore.run(&["keystore", "create", "--region", "eu-test-1", "--account", "111122223333"]);
         assert!(made.status.success(), "{made:?}");
@@ -60,6 +71,9 @@ impl Keystore {
             .env("KMSFS_KEY_FILE", self.path("key-file"))
             .env("KMSFS_LOG", "warn")
             .stdin(Stdio::null());
+        if let Some(address) = &self.store {
+            command.env("KMSFS_STORE", address);
+        }
         command
     }
 

@@ -37,6 +37,15 @@ macro_rules! key_service {
             ) -> Vec<Result<DecryptResponse, KmsError>> {
                 requests.iter().map(|request| self.decrypt(caller, request)).collect()
             }
+
+            /// [`Self::re_encrypt`] for many requests: one answer for each, in order.
+            fn re_encrypt_many(
+                &self,
+                caller: &Caller,
+                requests: &[ReEncryptRequest],
+            ) -> Vec<Result<ReEncryptResponse, KmsError>> {
+                requests.iter().map(|request| self.re_encrypt(caller, request)).collect()
+            }
         }
     };
 }

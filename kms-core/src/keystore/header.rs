@@ -121,6 +121,27 @@ impl Header {
         Ok(Self { version, realm: options.realm.clone(), seals })
     }
 
+    /// The same root key under each of `to` instead, opened with `from`. The seals behind the first one stay, unless one of
+    /// `to` is of their kind.
+    pub(super) fn resealed(
+        &self,
+        dir: &Path,
+        from: &RootKeySource,
+        to: &[&RootKeySource],
+        argon2: Argon2Params,
+    ) -> Result<Self, KeystoreError> {
+        let root = self.unseal(dir, from)?;
+        let options = CreateOptions { realm: self.realm.clone(), argon2 };
+        let new = Self::seal(&root, to, &options, Some(self))?;
+        for source in to {
+            // What does not open must not take the place of what does.
+            if new.unseal(dir, source)?.expose() != root.expose() {
+                return Err(SealError::Internal.into());
+            }
+        }
+        Ok(new)
+    }
+
     /// The seals behind the first one that none of `sources` replaces.
     fn further_seals(&self, sources: &[&RootKeySource]) -> Vec<Seal> {
         let replaced = |seal: &&Seal| sources.iter().any(|source| seal.source.is_kind_of(source));

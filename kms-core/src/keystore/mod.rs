@@ -3,11 +3,15 @@
 //! ```text
 //! keystore.json   the root key, sealed under a passphrase or a key file, and what is needed to unseal it
 //! keys.sqlite     the store; every row sealed under the root key
+//! audit.sqlite    the audit log; signed with a key that is derived from the root key
 //! ```
+//! Several servers share one keystore in a PostgreSQL database instead; see [`Place`].
+//!
 //! The directory is readable only by its owner (0700, files 0600); a keystore that others can read is refused.
 
 mod files;
 mod header;
+mod place;
 mod secret_text;
 mod shares;
 mod source;
@@ -15,19 +19,24 @@ mod source;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use place::Place;
 pub use shares::SecretShares;
 pub use source::{Argon2Params, RootKeySource, SealKind};
 
+use crate::audit::{AuditError, AuditKey, AuditStore};
+use crate::error::KmsError;
 use crate::model::Realm;
 use crate::seal::{Purpose, RootKey, SealError};
 use crate::service::{Builder, EmbeddedKms};
-use crate::store::{RecordCodec, SqliteStore, StoreError};
+use crate::store::{RecordCodec, SqliteAuditStore, SqliteStore, StoreError, UnusableAuditStore};
 use header::Header;
 
 /// The sealed root key.
 const HEADER_FILE: &str = "keystore.json";
 /// The store.
 const DATABASE_FILE: &str = "keys.sqlite";
+/// The audit log.
+const AUDIT_FILE: &str = "audit.sqlite";
 
 /// Why a keystore could not be created or opened.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +135,9 @@ pub enum KeystoreError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The service could not be started.
+    #[error(transparent)]
+    Service(#[from] KmsError),
     /// The cryptographic library failed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -214,16 +226,7 @@ impl Keystore {
         to: &[&RootKeySource],
         argon2: Argon2Params,
     ) -> Result<(), KeystoreError> {
-        let old = read_header(dir)?;
-        let root = old.unseal(dir, from)?;
-        let options = CreateOptions { realm: old.realm().clone(), argon2 };
-        let new = Header::seal(&root, to, &options, Some(&old))?;
-        for source in to {
-            // What does not open must not take the place of what does.
-            if new.unseal(dir, source)?.expose() != root.expose() {
-                return Err(SealError::Internal.into());
-            }
-        }
+        let new = read_header(dir)?.resealed(dir, from, to, argon2)?;
         files::replace(&dir.join(HEADER_FILE), &new.to_json())
     }
 
@@ -261,7 +264,21 @@ fn builder(dir: &Path, root: &RootKey, header: &Header) -> Result<Builder, Keyst
     }
     files::check_private(&database)?;
     let store = open_store(&database, root)?;
-    Ok(EmbeddedKms::builder(Arc::new(store), root)?.realm(header.realm().clone()))
+    let builder = EmbeddedKms::builder(Arc::new(store), root)?.realm(header.realm().clone());
+    Ok(builder.audit(open_audit_log(&dir.join(AUDIT_FILE))?, AuditKey::of_root(root)?)?)
+}
+
+/// Opens the audit log; one that is missing is made, which the service notices if there was one before.
+fn open_audit_log(path: &Path) -> Result<Arc<dyn AuditStore>, KeystoreError> {
+    match files::write_new(path, b"") {
+        Ok(()) | Err(KeystoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    files::check_private(path)?;
+    Ok(match SqliteAuditStore::open(path) {
+        Ok(store) => Arc::new(store),
+        Err(error) => Arc::new(UnusableAuditStore::new(AuditError::Backend(error.to_string()))),
+    })
 }
 
 fn open_store(database: &Path, root: &RootKey) -> Result<SqliteStore, KeystoreError> {

@@ -125,6 +125,35 @@ pub enum CallerPolicies {
     Written(Arc<[IdentityPolicy]>),
 }
 
+/// The id of a request, and of one item of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId {
+    uuid: uuid::Uuid,
+    item: Option<u32>,
+}
+
+impl RequestId {
+    /// The id of a request.
+    pub fn new(uuid: uuid::Uuid) -> Self {
+        Self { uuid, item: None }
+    }
+
+    /// The same for one of its items.
+    pub fn of_item(self, item: u32) -> Self {
+        Self { item: Some(item), ..self }
+    }
+
+    /// The id.
+    pub fn uuid(&self) -> &uuid::Uuid {
+        &self.uuid
+    }
+
+    /// Which item.
+    pub fn item(&self) -> Option<u32> {
+        self.item
+    }
+}
+
 /// The authenticated caller of an operation: what policies and grants are evaluated against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -138,6 +167,8 @@ pub struct Caller {
     pub source_ip: Option<std::net::IpAddr>,
     /// The resource for which a service calls, as in the condition `aws:SourceArn`.
     pub source_arn: Option<String>,
+    /// The id of the request in logs and records, where it has one already.
+    pub request_id: Option<RequestId>,
     /// What its account lets it do.
     pub policies: CallerPolicies,
 }
@@ -152,6 +183,7 @@ impl Caller {
             via_service: None,
             source_ip: None,
             source_arn: None,
+            request_id: None,
             policies: CallerPolicies::Administrator,
         }
     }

@@ -35,7 +35,7 @@ mod time;
 
 pub use algorithms::*;
 pub use alias::AliasName;
-pub use caller::{Caller, CallerPolicies, Principal};
+pub use caller::{Caller, CallerPolicies, Principal, RequestId};
 pub use context::EncryptionContext;
 pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};

@@ -35,6 +35,8 @@ pub enum Purpose {
     ImportTokens,
     /// Grant tokens.
     GrantTokens,
+    /// The seed of the key that signs the audit log.
+    Audit,
 }
 
 impl Purpose {
@@ -45,6 +47,7 @@ impl Purpose {
             Self::Material => b"kms-core root v1 material",
             Self::ImportTokens => b"kms-core root v1 import tokens",
             Self::GrantTokens => b"kms-core root v1 grant tokens",
+            Self::Audit => b"kms-core root v1 audit",
         }
     }
 }
@@ -72,12 +75,17 @@ impl RootKey {
 
     /// The sealer for one purpose.
     pub fn sealer(&self, purpose: Purpose) -> Result<Sealer, SealError> {
+        Ok(Sealer { key: self.derive(purpose)? })
+    }
+
+    /// The secret for one purpose.
+    pub(crate) fn derive(&self, purpose: Purpose) -> Result<Zeroizing<[u8; 32]>, SealError> {
         let mut key = Zeroizing::new([0; 32]);
         Prk::new_less_safe(HKDF_SHA256, &self.0[..])
             .expand(&[purpose.label()], HKDF_SHA256)
             .and_then(|okm| okm.fill(&mut key[..]))
             .map_err(|_| SealError::Internal)?;
-        Ok(Sealer { key })
+        Ok(key)
     }
 }
 

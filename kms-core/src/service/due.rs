@@ -26,6 +26,14 @@ pub struct DueReport {
 /// Handles whose records are gone, to be destroyed in custody.
 type ErasedHandles = Vec<(MaterialId, Vec<u8>)>;
 
+/// What was due on a key and was carried out.
+#[derive(Default)]
+struct Settled {
+    erased: ErasedHandles,
+    /// How it is recorded.
+    done: Vec<&'static str>,
+}
+
 impl Core {
     /// Carries out everything that is due on any key.
     pub(super) fn run_due(&self) -> Result<DueReport, KmsError> {
@@ -60,8 +68,9 @@ impl Core {
             true => Some(self.custody.of(seen.origin)?.generate(key_id, seen.key_spec)?),
             false => None,
         };
-        let erased = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;
-        self.finish_erasure(&seen, &erased)
+        let settled = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;
+        settled.done.iter().for_each(|operation| self.note_by_itself(operation, key_id));
+        self.finish_erasure(&seen, &settled.erased)
     }
 
     fn settle_in(
@@ -70,22 +79,27 @@ impl Core {
         key_id: &KeyId,
         fresh: Option<&NewMaterial>,
         now: Timestamp,
-    ) -> Result<ErasedHandles, KmsError> {
-        let Some(before) = tx.key(key_id)? else { return Ok(Vec::new()) };
+    ) -> Result<Settled, KmsError> {
+        let mut settled = Settled::default();
+        let Some(before) = tx.key(key_id)? else { return Ok(settled) };
         let mut record = before.clone();
         if record.is_deleted(now) {
-            let erased = handles(tx, &record, |_| true)?;
+            settled.erased = handles(tx, &record, |_| true)?;
+            settled.done.push("DeleteKey");
             tx.erase_key(key_id)?;
-            return Ok(erased);
+            return Ok(settled);
         }
         let erased = handles(tx, &record, |material_id| {
             record.material(material_id).is_some_and(|material| material.is_expired(now))
         })?;
         for (material_id, _) in &erased {
             erase_material(tx, &mut record, material_id)?;
+            settled.done.push("DeleteExpiredKeyMaterial");
         }
+        settled.erased = erased;
         if let (true, Some(fresh)) = (rotation_is_due(&record, now), fresh) {
             rotation::rotate_to(&mut record, fresh.material_id, RotationType::Automatic, now);
+            settled.done.push("RotateKey");
             if let Some(schedule) = &mut record.rotation.schedule {
                 // Counted from now: however long the service was down, the key rotates once.
                 schedule.next_date = now.plus_days(i64::from(schedule.period_days));
@@ -96,7 +110,7 @@ impl Core {
         if record != before {
             tx.put_key(&record)?;
         }
-        Ok(erased)
+        Ok(settled)
     }
 
     /// After the transaction: wipes memory, custody and the files of the store.

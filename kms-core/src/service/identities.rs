@@ -50,12 +50,14 @@ impl Identities<'_> {
     pub fn create_user(&self, name: &UserName) -> Result<UserRecord, KmsError> {
         let creation_date = self.core().now();
         let record = UserRecord { name: name.clone(), creation_date, policies: BTreeMap::new() };
-        store::write(&*self.core().store, |tx| {
-            if tx.user(name)?.is_some() {
-                return Err(KmsError::AlreadyExists(format!("User with name {name} already exists.")));
-            }
-            tx.put_user(&record)?;
-            Ok(record.clone())
+        self.core().administered("CreateUser", name.as_str(), || {
+            store::write(&*self.core().store, |tx| {
+                if tx.user(name)?.is_some() {
+                    return Err(KmsError::AlreadyExists(format!("User with name {name} already exists.")));
+                }
+                tx.put_user(&record)?;
+                Ok(record.clone())
+            })
         })
     }
 
@@ -77,7 +79,7 @@ impl Identities<'_> {
         policy: &IdentityPolicy,
     ) -> Result<(), KmsError> {
         check_policy_name(name)?;
-        self.change_user(user, |record| {
+        self.change_user("PutUserPolicy", user, |record| {
             let total: usize = record.policies.values().map(String::len).sum();
             if total + policy.text().len() > MAX_POLICIES_LEN {
                 return Err(KmsError::LimitExceeded(format!(
@@ -91,7 +93,7 @@ impl Identities<'_> {
 
     /// Takes a policy from a user.
     pub fn delete_user_policy(&self, user: &UserName, name: &str) -> Result<(), KmsError> {
-        self.change_user(user, |record| match record.policies.remove(name) {
+        self.change_user("DeleteUserPolicy", user, |record| match record.policies.remove(name) {
             Some(_) => Ok(()),
             None => Err(KmsError::NotFound(format!("The user policy with name {name} cannot be found."))),
         })
@@ -99,26 +101,31 @@ impl Identities<'_> {
 
     fn change_user(
         &self,
+        operation: &str,
         name: &UserName,
         mut change: impl FnMut(&mut UserRecord) -> Result<(), KmsError>,
     ) -> Result<(), KmsError> {
-        store::write(&*self.core().store, |tx| {
-            let mut record = known_user(tx, name)?;
-            change(&mut record)?;
-            Ok(tx.put_user(&record)?)
+        self.core().administered(operation, name.as_str(), || {
+            store::write(&*self.core().store, |tx| {
+                let mut record = known_user(tx, name)?;
+                change(&mut record)?;
+                Ok(tx.put_user(&record)?)
+            })
         })
     }
 
     /// Removes a user who has no access keys.
     pub fn delete_user(&self, name: &UserName) -> Result<(), KmsError> {
-        store::write(&*self.core().store, |tx| {
-            known_user(tx, name)?;
-            if !tx.list_access_keys(name)?.is_empty() {
-                return Err(KmsError::Conflict(
-                    "Cannot delete entity, must delete access keys first.".into(),
-                ));
-            }
-            Ok(tx.delete_user(name)?)
+        self.core().administered("DeleteUser", name.as_str(), || {
+            store::write(&*self.core().store, |tx| {
+                known_user(tx, name)?;
+                if !tx.list_access_keys(name)?.is_empty() {
+                    return Err(KmsError::Conflict(
+                        "Cannot delete entity, must delete access keys first.".into(),
+                    ));
+                }
+                Ok(tx.delete_user(name)?)
+            })
         })
     }
 
@@ -132,14 +139,16 @@ impl Identities<'_> {
             creation_date: self.core().now(),
         };
         let secret = fresh_secret()?;
-        store::write(&*self.core().store, |tx| {
-            known_user(tx, user)?;
-            if tx.list_access_keys(user)?.len() >= MAX_ACCESS_KEYS {
-                return Err(KmsError::LimitExceeded(format!(
-                    "Cannot exceed quota for AccessKeysPerUser: {MAX_ACCESS_KEYS}"
-                )));
-            }
-            Ok(tx.put_access_key(&key, &secret)?)
+        self.core().administered("CreateAccessKey", user.as_str(), || {
+            store::write(&*self.core().store, |tx| {
+                known_user(tx, user)?;
+                if tx.list_access_keys(user)?.len() >= MAX_ACCESS_KEYS {
+                    return Err(KmsError::LimitExceeded(format!(
+                        "Cannot exceed quota for AccessKeysPerUser: {MAX_ACCESS_KEYS}"
+                    )));
+                }
+                Ok(tx.put_access_key(&key, &secret)?)
+            })
         })?;
         Ok((key, secret))
     }
@@ -155,12 +164,14 @@ impl Identities<'_> {
     /// Deletes an access key of a user. From then on nothing that is signed with it is accepted, and its secret is
     /// overwritten in the store.
     pub fn delete_access_key(&self, user: &UserName, id: &AccessKeyId) -> Result<(), KmsError> {
-        store::write(&*self.core().store, |tx| {
-            known_user(tx, user)?;
-            match tx.access_key(id)? {
-                Some((key, _)) if key.user == *user => Ok(tx.erase_access_key(id)?),
-                _ => Err(KmsError::NotFound(format!("The Access Key with id {id} cannot be found."))),
-            }
+        self.core().administered("DeleteAccessKey", user.as_str(), || {
+            store::write(&*self.core().store, |tx| {
+                known_user(tx, user)?;
+                match tx.access_key(id)? {
+                    Some((key, _)) if key.user == *user => Ok(tx.erase_access_key(id)?),
+                    _ => Err(KmsError::NotFound(format!("The Access Key with id {id} cannot be found."))),
+                }
+            })
         })?;
         self.core().store.scrub()?;
         Ok(())

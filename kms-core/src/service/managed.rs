@@ -42,7 +42,7 @@ impl Core {
             policy: None,
         };
         let alias = AliasRecord { name: name.clone(), key_id, creation_date: now, last_updated_date: now };
-        store::write(&*self.store, |tx| {
+        let found = store::write(&*self.store, |tx| {
             if let Some(existing) = tx.alias(name)? {
                 return Ok(existing.key_id);
             }
@@ -50,6 +50,10 @@ impl Core {
             tx.put_material_handle(&key_id, &material.material_id, &material.handle)?;
             tx.put_alias(&alias)?;
             Ok(key_id)
-        })
+        })?;
+        if found == key_id {
+            self.note_by_itself("CreateKey", &key_id);
+        }
+        Ok(found)
     }
 }

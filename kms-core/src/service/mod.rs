@@ -3,6 +3,8 @@
 mod access;
 mod agreement;
 mod aliases;
+mod audit;
+mod audit_facts;
 mod authorizer;
 mod cache;
 mod crypto;
@@ -26,12 +28,16 @@ mod tags;
 
 use std::sync::Arc;
 
+pub use audit::Audit;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
 pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
+use audit_facts::OperationName;
+
+use crate::audit::{AuditKey, AuditStore};
 use crate::client::KeyService;
 use crate::custody::{CustodyRegistry, SoftwareCustody};
 use crate::error::KmsError;
@@ -64,6 +70,7 @@ struct Core {
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
     credentials: identities::CredentialCache,
+    auditor: Option<Arc<audit::Auditor>>,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -74,6 +81,7 @@ pub struct Builder {
     grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    audit: Option<(Arc<dyn AuditStore>, AuditKey)>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -101,11 +109,23 @@ impl Builder {
         self
     }
 
+    /// Records what happens in `log`, signed with `key`. A log that cannot be used does not keep anybody from their
+    /// keys, unless the keystore requires records: then each request is refused.
+    ///
+    /// # Errors
+    /// [`KmsError`] if the store cannot be read.
+    pub fn audit(mut self, log: Arc<dyn AuditStore>, key: AuditKey) -> Result<Self, KmsError> {
+        audit::open(&*log, &key, &*self.store, self.clock.now())?;
+        self.audit = Some((log, key));
+        Ok(self)
+    }
+
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm } = self;
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, audit } = self;
         let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
+        let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
         EmbeddedKms {
             core: Core {
                 store,
@@ -117,6 +137,7 @@ impl Builder {
                 policies,
                 cache,
                 credentials,
+                auditor,
             },
         }
     }
@@ -133,6 +154,7 @@ impl EmbeddedKms {
             grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
+            audit: None,
         })
     }
 
@@ -170,7 +192,8 @@ macro_rules! delegate {
         impl KeyService for EmbeddedKms {
             $(
                 fn $method(&self, caller: &Caller, request: &$request) -> Result<$response, KmsError> {
-                    self.core.$method(caller, request)
+                    const NAME: OperationName = OperationName::of(stringify!($method));
+                    self.core.audited(NAME.as_str(), caller, request, |core| core.$method(caller, request))
                 }
             )+
         }

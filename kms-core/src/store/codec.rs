@@ -115,6 +115,15 @@ impl RecordCodec {
         self.open_json(&place, sealed, || format!("grant {grant_id} of key {key_id}"))
     }
 
+    pub(super) fn seal_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.seal(&[b"setting", name.as_bytes()], value)
+    }
+
+    pub(super) fn open_setting(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let opened = self.sealer.open(&[b"setting", name.as_bytes()], sealed);
+        opened.map(|value| value.to_vec()).map_err(|error| unsealed(error, || format!("setting {name}")))
+    }
+
     fn seal(&self, place: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.sealer.seal(place, plaintext).map_err(|error| StoreError::Backend(error.to_string()))
     }

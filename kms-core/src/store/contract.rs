@@ -10,6 +10,11 @@ use crate::model::{
 use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
 
+#[path = "../../tests/support/postgres.rs"]
+mod cluster;
+
+use cluster::Cluster;
+
 /// A store with what keeps it alive.
 pub(super) type Fixture = (Box<dyn MetadataStore>, Option<TempDir>);
 
@@ -23,6 +28,19 @@ fn sqlite() -> Fixture {
     let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
     let store = SqliteStore::open(&dir.path().join("keys.sqlite"), codec).expect("opens");
     (Box::new(store), Some(dir))
+}
+
+fn postgres() -> Fixture {
+    let root = RootKey::generate().expect("random");
+    let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
+    (Box::new(PostgresStore::open(&postgres_database(), codec)), None)
+}
+
+/// An empty database with the schema of a store.
+pub(super) fn postgres_database() -> PostgresConfig {
+    let config = PostgresConfig::parse(&Cluster::shared().database(), None).expect("an address");
+    PostgresHeader::connect(&config).and_then(|header| header.migrate()).expect("migrates");
+    config
 }
 
 fn key() -> KeyRecord {
@@ -222,10 +240,27 @@ fn a_policy_is_kept_as_it_was_written((store, _dir): Fixture) {
     assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(Some(record.clone())));
 }
 
+fn settings_are_kept_by_name((store, _dir): Fixture) {
+    write(&*store, |tx| {
+        tx.put_setting("a", b"1")?;
+        Ok(tx.put_setting("b", b"2")?)
+    })
+    .expect("writes");
+    write(&*store, |tx| Ok(tx.put_setting("a", b"3")?)).expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.setting("a")?, Some(b"3".to_vec()));
+        assert_eq!(tx.setting("b")?, Some(b"2".to_vec()));
+        assert_eq!(tx.setting("c")?, None);
+        Ok(())
+    })
+    .expect("reads");
+}
+
 macro_rules! contract {
     ($($name:ident,)+) => {
         mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
         mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+        mod on_postgres { $(#[test] fn $name() { super::$name(super::postgres()); })+ }
     };
 }
 
@@ -241,4 +276,5 @@ contract! {
     an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
+    settings_are_kept_by_name,
 }

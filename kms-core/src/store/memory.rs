@@ -27,6 +27,7 @@ struct State {
     aliases: BTreeMap<AliasName, AliasRecord>,
     identities: IdentityState,
     grants: BTreeMap<GrantId, GrantRecord>,
+    settings: BTreeMap<String, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -139,6 +140,10 @@ impl ReadTx for MemoryTx {
         Ok(self.state.borrow().grants.values().filter(|record| record.key_id == *key_id).count())
     }
 
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state.borrow().settings.get(name).cloned())
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         let state = self.state.borrow();
         let due = |record: &KeyRecord| record.next_due().filter(|due| *due <= now);
@@ -199,6 +204,11 @@ impl WriteTx for MemoryTx {
 
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
         self.state.borrow_mut().grants.remove(grant_id);
+        Ok(())
+    }
+
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.state.borrow_mut().settings.insert(name.to_owned(), value.to_vec());
         Ok(())
     }
 }

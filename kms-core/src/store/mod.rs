@@ -1,19 +1,23 @@
 //! Where keys, materials, aliases and grants are kept.
 //!
 //! [`MetadataStore`] is the seam: transactions over typed records, and pages in the order of ids and names. The
-//! implementations are [`SqliteStore`] (durable, several processes) and [`MemoryStore`] (tests). One contract suite
-//! runs on both.
+//! implementations are [`SqliteStore`] (durable, several processes), [`PostgresStore`] (several machines) and
+//! [`MemoryStore`] (tests). One contract suite runs on all of them.
 
+mod audit;
 mod codec;
 mod grants;
 mod identities;
 mod memory;
+mod postgres;
 mod record;
 mod sqlite;
 
+pub use audit::{MemoryAuditStore, SqliteAuditStore, UnusableAuditStore};
 pub use codec::RecordCodec;
 pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
+pub use postgres::{FRESHNESS, PostgresAuditStore, PostgresConfig, PostgresHeader, PostgresStore};
 pub use record::{
     AliasRecord, GrantRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule,
 };
@@ -42,6 +46,18 @@ pub enum StoreError {
         /// The newest version that this software reads.
         supported: i64,
     },
+    /// The database cannot be reached, or is about to stop.
+    #[error("the key database cannot be reached: {problem}")]
+    Unavailable {
+        /// What the database or the network said.
+        problem: String,
+    },
+    /// The address of the database cannot be used.
+    #[error("the address of the key database: {problem}")]
+    Address {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The database failed.
     #[error("the key database failed: {0}")]
     Backend(String),
@@ -51,8 +67,10 @@ impl From<StoreError> for KmsError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Corrupt { .. } => Self::CorruptRecord(error.to_string()),
-            StoreError::Busy => Self::DependencyTimeout(error.to_string()),
-            StoreError::NewerVersion { .. } | StoreError::Backend(_) => Self::Internal(error.to_string()),
+            StoreError::Busy | StoreError::Unavailable { .. } => Self::DependencyTimeout(error.to_string()),
+            StoreError::NewerVersion { .. } | StoreError::Address { .. } | StoreError::Backend(_) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }
@@ -111,6 +129,9 @@ pub trait ReadTx: ReadIdentities {
     /// How many grants a key has.
     fn count_grants(&self, key_id: &KeyId) -> Result<usize, StoreError>;
 
+    /// A fact about the keystore as a whole, by its name.
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Keys with something due at or before `now`, at most `limit`, the longest overdue first.
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError>;
 }
@@ -145,6 +166,9 @@ pub trait WriteTx: ReadTx + WriteIdentities {
 
     /// Removes a grant.
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError>;
+
+    /// Writes a fact about the keystore as a whole, new or not.
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError>;
 }
 
 /// The work of a read transaction.

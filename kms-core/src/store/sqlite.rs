@@ -24,8 +24,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("grants.sql"), include_str!("identities.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("grants.sql"),
+    include_str!("identities.sql"),
+    include_str!("settings.sql"),
+];
 
 /// A [`MetadataStore`] in a SQLite database.
 pub struct SqliteStore {
@@ -48,7 +52,7 @@ impl SqliteStore {
     /// Opens the database at `path`, creates it if it is missing, and brings its schema up to date.
     pub fn open(path: &Path, codec: RecordCodec) -> Result<Self, StoreError> {
         let mut writer = connect(path)?;
-        migrate(&mut writer)?;
+        migrate(&mut writer, MIGRATIONS)?;
         let (reader, watcher) = (connect(path)?, connect(path)?);
         let store = Self {
             codec,
@@ -67,7 +71,7 @@ fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(path).map_err(backend)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(backend)?;
     // The order matters: the journal mode is a property of the file, the others of this connection.
@@ -80,8 +84,9 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let supported = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+/// Brings the schema of a database up to date.
+pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
+    let supported = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(backend)?;
     tx.execute_batch(
         "CREATE TABLE IF NOT EXISTS migration (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT",
@@ -93,7 +98,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if found > supported {
         return Err(StoreError::NewerVersion { found, supported });
     }
-    for (version, step) in (1_i64..).zip(MIGRATIONS) {
+    for (version, step) in (1_i64..).zip(migrations) {
         if version > found {
             tx.execute_batch(step).map_err(backend)?;
             tx.execute("INSERT INTO migration VALUES (?1, datetime('now'))", [version]).map_err(backend)?;
@@ -328,6 +333,11 @@ impl ReadTx for SqliteTx<'_> {
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let sealed = self.blob("SELECT sealed FROM setting WHERE name = ?1", params![name])?;
+        sealed.map(|sealed| self.codec.open_setting(name, &sealed)).transpose()
+    }
+
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError> {
         self.key_ids(
             "SELECT key_id FROM kms_key WHERE next_due <= ?1 ORDER BY next_due, key_id LIMIT ?2",
@@ -413,6 +423,14 @@ impl WriteTx for SqliteTx<'_> {
 
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
         self.execute("DELETE FROM kms_grant WHERE grant_id = ?1", params![grant_id.to_string()])
+    }
+
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO setting (name, sealed) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
+            params![name, self.codec.seal_setting(name, value)?],
+        )
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::Timestamp;
 const FIRST_ROOM: usize = 1024;
 
 /// A JSON object under construction. Wiped when dropped, because some answers hold plaintexts.
+#[derive(Debug)]
 pub(super) struct Answer {
     json: Zeroizing<Vec<u8>>,
 }

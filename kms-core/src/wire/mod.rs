@@ -6,6 +6,7 @@
 //! reads from a request, and what it answers.
 
 mod answer;
+pub mod batch;
 mod input;
 mod node;
 mod operations;
@@ -60,9 +61,18 @@ impl Operation {
         json: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, WireError> {
         let object = Object::parse(json).ok_or_else(|| WireError::Serialization(String::new()))?;
+        Ok(self.answer(service, caller, object)?.finish_or_nothing())
+    }
+
+    fn answer(
+        &self,
+        service: &dyn KeyService,
+        caller: &Caller,
+        object: Object<'_>,
+    ) -> Result<Answer, WireError> {
         let input = Input::typed(self.input, object).map_err(WireError::Serialization)?;
         input.check_constraints()?;
-        Ok((self.run)(service, caller, &input)?.finish_or_nothing())
+        Ok((self.run)(service, caller, &input)?)
     }
 }
 

@@ -12,7 +12,7 @@ fn name(text: &str) -> AliasName {
 
 #[test]
 fn an_alias_stands_for_its_key_in_cryptography_and_describe() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         fixture.create_alias("alias/data", key_id).expect("creates");
         let blob = fixture.encrypt(name("alias/data"), b"text").expect("encrypts");
@@ -72,7 +72,7 @@ fn messages_are_those_of_aws() {
 
 #[test]
 fn an_updated_alias_encrypts_under_the_new_key_and_old_blobs_still_open() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let (old, new) = (fixture.create(), fixture.create());
         fixture.create_alias("alias/data", old).expect("creates");
         let blob = fixture.encrypt(name("alias/data"), b"text").expect("encrypts");

@@ -18,7 +18,7 @@ fn managed_key(fixture: &Fixture) -> KeyId {
 
 #[test]
 fn the_key_of_the_service_comes_into_being_when_the_service_first_uses_it() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let request = GenerateDataKeyRequest::aes_256(managed(), context());
         let refused = fixture.kms.generate_data_key(&local(), &request).expect_err("does not exist yet");
         assert!(matches!(refused, KmsError::NotFound(_)));

@@ -17,7 +17,7 @@ fn tag(key: &str) -> Tag {
 
 #[test]
 fn a_new_key_has_the_metadata_of_aws() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let request = CreateKeyRequest { description: Some("for tests".into()), ..Default::default() };
         let key_id = fixture.create_with(request);
         let metadata = fixture.describe(key_id);

@@ -29,7 +29,7 @@ fn the_window_has_seven_to_thirty_days() {
 
 #[test]
 fn a_cancelled_deletion_leaves_the_key_disabled() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         let blob = fixture.encrypt(key_id, b"text").expect("encrypts");
         fixture.schedule_deletion(key_id, 7).expect("schedules");
@@ -44,7 +44,7 @@ fn a_cancelled_deletion_leaves_the_key_disabled() {
 
 #[test]
 fn after_the_window_the_key_is_gone_at_the_next_access() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         fixture.create_alias("alias/doomed", key_id).expect("creates");
         let blob = fixture.encrypt(key_id, b"text").expect("encrypts");
@@ -69,7 +69,7 @@ fn after_the_window_the_key_is_gone_at_the_next_access() {
 
 #[test]
 fn run_due_deletes_what_nobody_touches() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let (doomed, kept) = (fixture.create(), fixture.create());
         fixture.schedule_deletion(doomed, 7).expect("schedules");
         assert_eq!(fixture.kms.run_due().expect("runs").settled, 0);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use kms_core::KmsError;
 use kms_core::client::KeyService;
 use kms_core::import::wrap_material;
-use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, RootKeySource};
+use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, Place, RootKeySource};
 use kms_core::model::*;
 use kms_core::seal::RootKey;
 use kms_core::service::EmbeddedKms;
-use kms_core::store::MemoryStore;
+use kms_core::store::{MemoryStore, PostgresConfig};
 use tempfile::TempDir;
+
+use crate::cluster::Cluster;
 
 /// The passphrase of every test keystore.
 pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
@@ -43,9 +45,17 @@ impl Fixture {
         Self { kms, clock, caller: local(), dir: Some(dir) }
     }
 
-    /// Both, for promises that must not depend on the store.
-    pub(crate) fn both() -> [Self; 2] {
-        [Self::in_memory(), Self::on_disk()]
+    /// A service over a database that several servers may share.
+    pub(crate) fn on_postgres() -> Self {
+        let place = postgres_place();
+        let clock = Arc::new(TestClock::default());
+        let kms = place.open_builder(&source()).expect("opens").clock(clock.clone()).build();
+        Self { kms, clock, caller: local(), dir: None }
+    }
+
+    /// One over each store, for promises that must not depend on it.
+    pub(crate) fn on_every_store() -> [Self; 3] {
+        [Self::in_memory(), Self::on_disk(), Self::on_postgres()]
     }
 
     /// The keystore of a service on disk.
@@ -170,6 +180,15 @@ impl Fixture {
         let request = DeleteImportedKeyMaterialRequest { key_id: key_id.into(), key_material_id: material };
         self.kms.delete_imported_key_material(&self.caller, &request).map(drop)
     }
+}
+
+/// A keystore in a new database.
+pub(crate) fn postgres_place() -> Place {
+    let config = PostgresConfig::parse(&Cluster::shared().database(), None).expect("an address");
+    let place = Place::Postgres(config);
+    let options = CreateOptions { argon2: Argon2Params::dangerous_fast(), ..CreateOptions::default() };
+    place.create(&source(), &options).expect("creates");
+    place
 }
 
 /// A request that imports `material` for good.

@@ -53,7 +53,7 @@ fn revoke(fixture: &Fixture, key_id: KeyId, grant_id: GrantId) -> Result<(), Kms
 
 #[test]
 fn a_grant_permits_its_operations_to_its_grantee_until_it_is_revoked() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         assert!(matches!(encrypt(&fixture, EVE, key_id, context()), Err(KmsError::AccessDenied(_))));
         let made = create(&fixture, &CreateGrantRequest::new(key_id, EVE, [GrantOperation::Encrypt]));
@@ -132,7 +132,7 @@ fn a_grant_never_beats_a_deny() {
 
 #[test]
 fn the_same_name_and_parameters_are_the_same_grant() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         let named = CreateGrantRequest {
             name: Some("snapshot".into()),
@@ -256,7 +256,7 @@ fn who_may_retire_a_grant_is_written_in_it() {
 
 #[test]
 fn lists_have_pages_and_filters() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let (key_id, other) = (fixture.create(), fixture.create());
         let mut ids = Vec::new();
         for (key_id, grantee, retiring) in
@@ -361,7 +361,7 @@ fn a_service_acts_for_the_resource_that_its_grant_names() {
 
 #[test]
 fn the_grants_of_a_key_go_with_it() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         let request = CreateGrantRequest {
             retiring_principal: Some(RAY.into()),

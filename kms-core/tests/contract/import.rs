@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, import_request};
 
 #[test]
 fn a_key_waits_for_its_material_and_is_enabled_by_it() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_external();
         assert_eq!(fixture.state(key_id), KeyState::PendingImport);
         let material = fixture.import(key_id, [1; 32], |_| {}).expect("imports");
@@ -122,7 +122,7 @@ fn expiry_has_rules() {
 
 #[test]
 fn expired_material_is_gone_at_the_next_access_and_comes_back_only_as_itself() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_external();
         let valid_to = Some(fixture.clock.now().plus_days(10));
         fixture
@@ -146,7 +146,7 @@ fn expired_material_is_gone_at_the_next_access_and_comes_back_only_as_itself() {
 
 #[test]
 fn deletion_is_at_once_and_only_the_same_material_undoes_it() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_imported([1; 32]);
         let blob = fixture.encrypt(key_id, b"text").expect("encrypts");
         fixture.delete_material(key_id, None).expect("deletes");
@@ -170,7 +170,7 @@ fn deletion_of_material_while_pending_deletion_keeps_that_state() {
 
 #[test]
 fn new_material_waits_for_rotation() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create_imported([1; 32]);
         assert_eq!(
             fixture.rotate(key_id),

@@ -3,7 +3,11 @@
 //! One binary, because linking is what takes time.
 
 mod aliases;
+mod audit;
 mod authorization;
+mod batch;
+#[path = "../support/postgres.rs"]
+mod cluster;
 mod creation;
 mod crypto;
 mod deletion;
@@ -18,6 +22,7 @@ mod lists;
 mod model;
 mod oracle;
 mod policies;
+mod postgres;
 mod processes;
 mod refusals;
 mod rotation;

@@ -85,7 +85,7 @@ fn a_written_policy_holds_at_once_and_for_every_process() {
 
 #[test]
 fn a_policy_may_come_with_the_key_and_is_kept_as_it_was_written() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let policy = with(
             r#"{"Sid": "a", "Effect": "Allow", "Principal": "*", "Action": "kms:Sign", "Resource": "*"}"#,
         );

@@ -12,7 +12,7 @@ fn status(fixture: &Fixture, key_id: KeyId) -> GetKeyRotationStatusResponse {
 
 #[test]
 fn old_blobs_open_after_a_rotation_and_new_ones_use_the_new_material() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         let old_material = fixture.describe(key_id).current_key_material_id;
         let old = fixture.encrypt(key_id, b"old").expect("encrypts");
@@ -54,7 +54,7 @@ fn the_schedule_is_ninety_to_2560_days_and_a_year_by_default() {
 
 #[test]
 fn a_due_key_rotates_at_its_next_use_once_however_late() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id = fixture.create();
         fixture.enable_rotation(key_id, Some(100)).expect("enables");
         let old = fixture.encrypt(key_id, b"old").expect("encrypts");

@@ -28,7 +28,7 @@ fn list(fixture: &Fixture, key_id: KeyId, page: Page) -> (Vec<Tag>, Option<Strin
 
 #[test]
 fn tags_are_added_changed_listed_and_removed() {
-    for fixture in Fixture::both() {
+    for fixture in Fixture::on_every_store() {
         let key_id =
             fixture.create_with(CreateKeyRequest { tags: vec![tag("b", "1")], ..Default::default() });
         put(&fixture, key_id, vec![tag("a", "1"), tag("b", "2"), tag("B", "3")]).expect("tags");

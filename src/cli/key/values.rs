@@ -51,7 +51,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 }
 
 /// An encryption context: `name=value,name=value`, or a JSON object of texts.
-pub(super) fn context(text: Option<&String>) -> Result<EncryptionContext> {
+pub(in crate::cli) fn context(text: Option<&String>) -> Result<EncryptionContext> {
     let Some(text) = text else { return Ok(EncryptionContext::new()) };
     let refused =
         || CliError::BadArgument(format!("{text:?} is not name=value,name=value and not a JSON object"));

@@ -1,5 +1,6 @@
-//! `kmsfs kms`: serving the keystore to AWS clients, and who may call it.
+//! `kmsfs kms`: serving the keystore to AWS clients, who may call it, and what they did.
 
+mod audit;
 mod serve;
 mod user;
 
@@ -9,7 +10,7 @@ use super::keystore::KeystoreArgs;
 use super::keystore_verb::{self, ResealArgs};
 use super::output::Output;
 
-/// Serve the keystore to AWS clients, and manage who may call it
+/// Serve the keystore to AWS clients, manage who may call it, and see what they did
 #[derive(Debug, clap::Args)]
 pub(super) struct KmsArgs {
     #[command(flatten)]
@@ -24,6 +25,8 @@ enum KmsVerb {
     #[command(subcommand)]
     User(user::UserVerb),
     Reseal(ResealArgs),
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
@@ -31,5 +34,6 @@ pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
         KmsVerb::Reseal(reseal) => keystore_verb::reseal(&args.keystore, reseal, output),
+        KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
     }
 }
