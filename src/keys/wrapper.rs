@@ -112,7 +112,7 @@ impl Wrapper {
     pub(super) fn connect(&self, key: &str, place: &KeyPlace) -> Result<Connection, KeyError> {
         self.services.connect(place).map_err(|source| {
             let error = Subject::Domain(DomainId([0; 16])).refused(key, source);
-            tracing::warn!(key, %place, %error, "the service of a key cannot be reached");
+            tracing::debug!(key, %place, %error, "the service of a key cannot be reached");
             error
         })
     }

@@ -77,6 +77,7 @@ pub fn erase(
 ) -> Result<EraseReceipt, MaintenanceError> {
     let metadata = describe(volume, &options.key)?;
     let arn = metadata.arn.to_string();
+    refuse_if_shared(volume, &arn)?;
     let used = inventory(volume, progress);
     let groups: Vec<&InventoryGroup> =
         used.groups.iter().filter(|group| group.key_id == key_id_of(&arn)).collect();
@@ -90,7 +91,6 @@ pub fn erase(
     if groups.is_empty() && domains.is_empty() {
         return Err(MaintenanceError::KeyNotUsed { key: arn });
     }
-    refuse_if_shared(volume, &arn)?;
     let sample = sample_of(volume, &arn, options.sample)?;
     let opened_before = count_opening(volume.keys(), &sample);
     let method = destroy(volume, &metadata, options.pending_window_days)?;

@@ -135,7 +135,7 @@ fn a_fenced_key_is_gone_from_the_memory_of_the_mount() {
     assert!(found > 0, "the search does not find a key in use in {searched} bytes");
     assert_eq!(count(server, &keys.data_key).0, 0, "the data key is not needed once the others are derived");
 
-    let key = place.run(["info", "backing", "--json"]).json()["Domains"][0]["Keys"][0]["Arn"].clone();
+    let key = run(&place, &["info", "backing", "--json"]).json()["Domains"][0]["Keys"][0]["Arn"].clone();
     run(&place, &["key", "disable-key", "--key-id", key.as_str().unwrap()]).ok();
     wait_for("the file still opens", || {
         std::fs::read(place.path("mount/f")).is_err_and(|error| error.raw_os_error() == Some(126))
