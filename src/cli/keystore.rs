@@ -274,7 +274,7 @@ fn postgres(address: &str) -> Result<PostgresConfig> {
     let (files, others): (Vec<&str>, Vec<&str>) =
         parameters.split('&').filter(|parameter| !parameter.is_empty()).partition(is_file);
     let password = match files.first().and_then(|parameter| parameter.strip_prefix(PASSWORD_FILE)) {
-        Some(path) => Some(Plaintext::copy_of(read_passphrase(Path::new(path))?.as_bytes())),
+        Some(path) => Some(Plaintext::copy_of(read_line(Path::new(path))?.as_bytes())),
         None => None,
     };
     let address = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
