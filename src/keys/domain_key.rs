@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::KeyError;
 use super::record::recipients;
@@ -127,20 +127,29 @@ impl Wrapper {
 
 /// Domain keys that were opened, each with the time.
 #[derive(Debug, Default)]
-pub(super) struct DomainKeyCache(Mutex<HashMap<[u8; 16], (OpenedDomainKey, u64)>>);
+pub(super) struct DomainKeyCache {
+    kept: Mutex<HashMap<[u8; 16], (OpenedDomainKey, u64)>>,
+    /// Held while a key is opened, so that one call is made. Taken before `kept`.
+    opening: Mutex<()>,
+}
 
 impl DomainKeyCache {
+    /// Keeps others from opening a key until it is dropped.
+    pub(super) fn begin_opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock()
+    }
+
     /// The key `id` if it is kept and `valid` for the KMS key and the time at which it was opened.
     pub(super) fn get(&self, id: [u8; 16], valid: impl Fn([u8; 16], u64) -> bool) -> Option<OpenedDomainKey> {
-        let kept = self.0.lock();
+        let kept = self.kept.lock();
         kept.get(&id).filter(|(opened, at)| valid(opened.key_id, *at)).map(|(opened, _)| opened.clone())
     }
 
     pub(super) fn put(&self, opened: OpenedDomainKey, at: u64) {
-        self.0.lock().insert(opened.key.id, (opened, at));
+        self.kept.lock().insert(opened.key.id, (opened, at));
     }
 
     pub(super) fn clear(&self) {
-        self.0.lock().clear();
+        self.kept.lock().clear();
     }
 }

@@ -182,6 +182,10 @@ impl Shared {
         if let Some(kept) = domain.domain_keys.get(id, valid).filter(|_| !fresh) {
             return Ok(kept);
         }
+        let _opening = domain.domain_keys.begin_opening();
+        if let Some(kept) = domain.domain_keys.get(id, valid).filter(|_| !fresh) {
+            return Ok(kept);
+        }
         let opened = self.wrapper.open_domain_key(record, id, KeyError::UnknownDomainKey(domain.id))?;
         if current.contains(&opened.key_id) {
             domain.usability.confirm(now);
