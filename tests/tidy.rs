@@ -75,6 +75,7 @@ const ALLOWANCES: &[Allowance] = &[
             ("src/cli/", "files that the command line names"),
             ("src/main.rs", "as the command line"),
             ("kms-core/src/keystore/", "the keystore's own directory"),
+            ("kms-core/src/custody/pkcs11/pin.rs", "the PIN of a token"),
         ],
     },
     Allowance {

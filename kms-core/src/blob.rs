@@ -3,10 +3,10 @@
 //! ```text
 //! offset  length
 //!      0       1  format, 1
-//!      1       1  kind of custody; 1 = software
+//!      1       1  kind of custody; 1 = software, 2 = token, 3 = external key manager
 //!      2      17  key id: 0 (UUID) or 1 (multi-Region), then 128 bits
 //!     19      16  the first half of the material id
-//!     35          body, as custody made it: for software random (32) | ciphertext | tag (16)
+//!     35          body, as custody made it: for software random (32) | ciphertext | tag (16); for the others, see there
 //! ```
 //! The authenticated data are the 35 bytes of the header and the canonical bytes of the encryption context.
 

@@ -110,6 +110,40 @@ kms_errors! {
     CustomKeyStoreNotFound => "CustomKeyStoreNotFoundException",
     /// The custom key store is not in a state that permits the operation.
     CustomKeyStoreInvalidState => "CustomKeyStoreInvalidStateException",
+    /// Another custom key store has the name.
+    CustomKeyStoreNameInUse => "CustomKeyStoreNameInUseException",
+    /// The custom key store has keys.
+    CustomKeyStoreHasCmks => "CustomKeyStoreHasCMKsException",
+    /// Another custom key store uses the token.
+    CloudHsmClusterInUse => "CloudHsmClusterInUseException",
+    /// There is no such token.
+    CloudHsmClusterNotFound => "CloudHsmClusterNotFoundException",
+    /// The token is not initialized.
+    CloudHsmClusterNotActive => "CloudHsmClusterNotActiveException",
+    /// The token is another one than that of the store.
+    CloudHsmClusterNotRelated => "CloudHsmClusterNotRelatedException",
+    /// The token cannot be told from another one, or cannot do what is needed.
+    CloudHsmClusterInvalidConfiguration => "CloudHsmClusterInvalidConfigurationException",
+    /// The certificate is not one.
+    IncorrectTrustAnchor => "IncorrectTrustAnchorException",
+    /// Another key of the store goes with the external key.
+    XksKeyAlreadyInUse => "XksKeyAlreadyInUseException",
+    /// The external key is not an enabled AES-256 key that encrypts and decrypts.
+    XksKeyInvalidConfiguration => "XksKeyInvalidConfigurationException",
+    /// The external key manager does not have the key.
+    XksKeyNotFound => "XksKeyNotFoundException",
+    /// The proxy does not accept the credential.
+    XksProxyIncorrectAuthenticationCredential => "XksProxyIncorrectAuthenticationCredentialException",
+    /// The proxy is not configured for what it is asked.
+    XksProxyInvalidConfiguration => "XksProxyInvalidConfigurationException",
+    /// The proxy's answer cannot be understood.
+    XksProxyInvalidResponse => "XksProxyInvalidResponseException",
+    /// Another custom key store uses the proxy's address.
+    XksProxyUriInUse => "XksProxyUriInUseException",
+    /// The proxy does not answer.
+    XksProxyUriUnreachable => "XksProxyUriUnreachableException",
+    /// There is no such VPC endpoint service.
+    XksProxyVpcEndpointServiceNotFound => "XksProxyVpcEndpointServiceNotFoundException",
 }
 
 impl fmt::Display for KmsError {
@@ -230,6 +264,11 @@ impl KmsError {
         Self::Validation(format!(
             "1 validation error detected: Value{value} at '{member}' failed to satisfy constraint: Member must {constraint}"
         ))
+    }
+
+    /// No custom key store has the id or the name.
+    pub fn custom_key_store_not_found(typed: &str) -> Self {
+        Self::CustomKeyStoreNotFound(format!("Custom key store {typed} does not exist."))
     }
 
     /// A dry run that would have succeeded.

@@ -307,7 +307,7 @@ fn key(error: &KeyError) -> Verdict {
         KeyError::Unusable { key, .. } => say(
             S::KeyUnusable,
             format!(
-                "`kmsfs key describe-key --key-id {key}` shows its state; enable it, or cancel its deletion."
+                "`kmsfs key describe-key --key-id {key}` shows its state; enable it, cancel its deletion, or connect its custom key store."
             ),
         ),
         KeyError::Denied { .. } => {

@@ -308,7 +308,7 @@ fn read_line(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Asks at the terminal, without an echo.
-fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         return Err(CliError::NoTerminal.into());
     }

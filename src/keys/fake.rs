@@ -124,6 +124,12 @@ impl KeyService for TestService {
         disable_key(DisableKeyRequest) -> DisableKeyResponse;
         schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
         cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+        create_custom_key_store(CreateCustomKeyStoreRequest) -> CreateCustomKeyStoreResponse;
+        describe_custom_key_stores(DescribeCustomKeyStoresRequest) -> DescribeCustomKeyStoresResponse;
+        update_custom_key_store(UpdateCustomKeyStoreRequest) -> UpdateCustomKeyStoreResponse;
+        delete_custom_key_store(DeleteCustomKeyStoreRequest) -> DeleteCustomKeyStoreResponse;
+        connect_custom_key_store(ConnectCustomKeyStoreRequest) -> ConnectCustomKeyStoreResponse;
+        disconnect_custom_key_store(DisconnectCustomKeyStoreRequest) -> DisconnectCustomKeyStoreResponse;
         create_alias(CreateAliasRequest) -> CreateAliasResponse;
         update_alias(UpdateAliasRequest) -> UpdateAliasResponse;
         delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::connection::Answers;
 use super::metrics::{self, Metrics};
 use super::reply::{self, AMZ_JSON, Refusal, Reply};
 use super::signature::{self, Scope, SignatureError};
@@ -73,13 +74,8 @@ enum Done {
     Identity(Caller),
 }
 
-impl App {
-    pub(super) fn new(service: Arc<EmbeddedKms>, max_concurrent: usize) -> Self {
-        Self { service, metrics: Metrics::new(), permits: Semaphore::new(max_concurrent) }
-    }
-
-    /// Answers any request.
-    pub(super) async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+impl Answers for App {
+    async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/") => self.call(peer, request).await,
             (&Method::GET, "/healthz") => self.health().await,
@@ -88,6 +84,12 @@ impl App {
             }
             _ => reply::text(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
         }
+    }
+}
+
+impl App {
+    pub(super) fn new(service: Arc<EmbeddedKms>, max_concurrent: usize) -> Self {
+        Self { service, metrics: Metrics::new(), permits: Semaphore::new(max_concurrent) }
     }
 
     /// Whether the store answers.
@@ -207,7 +209,7 @@ fn refuse(request_id: Uuid, asked: Asked, error: CallError) -> Refusal {
     refusal
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
+pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
     let refused = |message: &str| Err(Refusal::new("SerializationException", message));
     match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_LEN).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

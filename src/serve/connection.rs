@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::app::App;
+use super::reply::Reply;
 
 /// The most connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -30,6 +32,16 @@ const MAX_HEAD_LEN: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(10);
 /// After a failed accept, most often for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What answers requests.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// Answers any request.
+    fn answer(
+        self: Arc<Self>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Reply> + Send;
+}
 
 /// SIGTERM and SIGINT.
 pub(super) struct StopSignal {
@@ -53,10 +65,10 @@ pub(super) fn stop_signal() -> io::Result<StopSignal> {
 }
 
 /// Serves connections until `stop`, then waits for the requests that are under way.
-pub(super) async fn accept_until(
+pub(super) async fn accept_until<A: Answers>(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
-    app: Arc<App>,
+    app: Arc<A>,
     mut stop: StopSignal,
 ) {
     let graceful = GracefulShutdown::new();
@@ -95,14 +107,14 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> io::Res
     Ok((stream, peer, permit))
 }
 
-struct Connection {
+struct Connection<A> {
     peer: SocketAddr,
-    app: Arc<App>,
+    app: Arc<A>,
     watcher: Watcher,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl<A: Answers> Connection<A> {
     async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
         let peer = self.peer;
         let Some(acceptor) = acceptor else { return self.speak_http(stream).await };

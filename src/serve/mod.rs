@@ -15,6 +15,7 @@ mod reply;
 mod signature;
 mod sts;
 mod tls;
+mod xks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +26,10 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 
 use app::App;
+use connection::Answers;
 pub use tls::TlsIdentity;
+use xks::XksApp;
+pub use xks::XksConfig;
 
 /// Threads for the network. The work is done by those of the pool.
 const NETWORK_THREADS: usize = 2;
@@ -74,13 +78,35 @@ pub fn serve(
     service: Arc<EmbeddedKms>,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let address = config.listen;
-    if config.tls.is_none() && !address.ip().is_loopback() {
+    let app = App::new(Arc::clone(&service), config.max_concurrent);
+    serve_app(config.listen, config.tls.as_ref(), app, service, on_ready)
+}
+
+/// The same with the proxy API of AWS external key stores: keys of `service` are the external keys of another one.
+pub fn serve_xks_proxy(
+    listen: SocketAddr,
+    tls: Option<&TlsIdentity>,
+    config: XksConfig,
+    service: Arc<EmbeddedKms>,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let app = XksApp::new(Arc::clone(&service), config);
+    serve_app(listen, tls, app, service, on_ready)
+}
+
+fn serve_app(
+    address: SocketAddr,
+    tls: Option<&TlsIdentity>,
+    app: impl Answers,
+    service: Arc<EmbeddedKms>,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    if tls.is_none() && !address.ip().is_loopback() {
         return Err(ServeError::InTheClear(address));
     }
     // The last owner must not be a task: what the service waits for when it ends would be refused there.
     let _owner = Arc::clone(&service);
-    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let acceptor = tls.map(tls::acceptor).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(POOL_THREADS)
@@ -94,21 +120,20 @@ pub fn serve(
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let stop = connection::stop_signal().map_err(ServeError::Start)?;
         let local = listener.local_addr().map_err(listen)?;
-        let app = Arc::new(App::new(service, config.max_concurrent));
-        let due = tokio::spawn(carry_out_due(Arc::clone(&app)));
+        let due = tokio::spawn(carry_out_due(service));
         on_ready(local);
-        connection::accept_until(listener, acceptor, app, stop).await;
+        connection::accept_until(listener, acceptor, Arc::new(app), stop).await;
         due.abort();
         Ok(())
     })
 }
 
 /// Carries out what is due on keys that nobody touches, now and then.
-async fn carry_out_due(app: Arc<App>) {
+async fn carry_out_due(service: Arc<EmbeddedKms>) {
     let mut ticks = tokio::time::interval(DUE_INTERVAL);
     loop {
         ticks.tick().await;
-        let service = Arc::clone(&app.service);
+        let service = Arc::clone(&service);
         match tokio::task::spawn_blocking(move || service.run_due()).await {
             Ok(Ok(report)) if report.settled > 0 || !report.failed.is_empty() => {
                 tracing::info!(

@@ -83,6 +83,12 @@ pub(super) fn verify(
     ))
 }
 
+/// The Region that a request says it is signed for. Part of what [`verify`] checks.
+pub(super) fn signed_region(request: &Parts) -> Option<&str> {
+    let header = request.headers.get("authorization")?.to_str().ok()?;
+    Authorization::parse(header).ok()?.credential.split('/').nth(2)
+}
+
 fn incomplete(message: impl Into<String>) -> SignatureError {
     SignatureError::Incomplete(message.into())
 }

@@ -17,6 +17,17 @@ from support import REGION, Served
 # Errors of every operation, which the model does not list.
 COMMON = {"ValidationException", "SerializationException", "AccessDeniedException", "UnsupportedOperationException"}
 
+# Values of shapes whose patterns want more than letters.
+PLAIN = {
+    "ServicePrincipalType": "a.b.c",
+    "CloudHsmClusterIdType": "cluster-" + "a" * 11,
+    "XksProxyUriEndpointType": "https://a.b",
+    "XksProxyUriPathType": "/kms/xks/v1",
+    "XksProxyVpcEndpointServiceNameType": "com.amazonaws.vpce.us-east-1.vpce-svc-a",
+    "AccountIdType": "1" * 12,
+    "XksProxyAuthenticationAccessKeyIdType": "A" * 20,
+}
+
 
 def lower(name):
     """A member as messages spell it."""
@@ -29,8 +40,8 @@ def plain(shape):
     if kind == "string":
         if shape.enum:
             return shape.enum[0]
-        if shape.name == "ServicePrincipalType":
-            return "a.b.c"
+        if shape.name in PLAIN:
+            return PLAIN[shape.name]
         return "a" * max(meta.get("min", 1), 1)
     if kind == "blob":
         return base64.b64encode(b"a" * max(meta.get("min", 1), 1)).decode()

@@ -67,6 +67,18 @@ key_service! {
     schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
     /// Ends the waiting period; the key comes back disabled.
     cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+    /// Creates a custom key store.
+    create_custom_key_store(CreateCustomKeyStoreRequest) -> CreateCustomKeyStoreResponse;
+    /// Describes custom key stores, in the order of their ids.
+    describe_custom_key_stores(DescribeCustomKeyStoresRequest) -> DescribeCustomKeyStoresResponse;
+    /// Changes a custom key store.
+    update_custom_key_store(UpdateCustomKeyStoreRequest) -> UpdateCustomKeyStoreResponse;
+    /// Deletes a custom key store that has no keys.
+    delete_custom_key_store(DeleteCustomKeyStoreRequest) -> DeleteCustomKeyStoreResponse;
+    /// Connects a custom key store.
+    connect_custom_key_store(ConnectCustomKeyStoreRequest) -> ConnectCustomKeyStoreResponse;
+    /// Disconnects a custom key store: its keys become unavailable.
+    disconnect_custom_key_store(DisconnectCustomKeyStoreRequest) -> DisconnectCustomKeyStoreResponse;
     /// Creates an alias.
     create_alias(CreateAliasRequest) -> CreateAliasResponse;
     /// Points an alias at another key.

@@ -5,18 +5,29 @@
 //! the handle stands for: sealed bytes for the software custody, an object id for a token, a key name for an external key
 //! manager.
 
+mod key_store;
+mod pkcs11;
 mod software;
+mod xks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use key_store::{ConnectFailure, KeyStoreProvider};
+pub use pkcs11::Pkcs11Provider;
 pub use software::{DataKeyPair, SoftwareCustody, generate_data_key_pair};
+pub use xks::XksProvider;
 
 use crate::error::KmsError;
 use crate::model::{
-    EncryptionAlgorithm, KeyId, KeySpec, MacAlgorithm, MaterialId, MessageType, Origin, Plaintext,
+    EncryptionAlgorithm, KeyId, KeySpec, MacAlgorithm, MaterialId, MessageType, Origin, Plaintext, RequestId,
     SigningAlgorithm,
 };
+
+/// The byte by which blobs say that a token made them. Part of the stored format, as all of these.
+pub const TOKEN_BLOB_KIND: u8 = 2;
+/// The same for an external key manager.
+pub const EXTERNAL_BLOB_KIND: u8 = 3;
 
 /// Why custody could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +63,15 @@ pub enum CustodyError {
     /// The token or the external key manager cannot be reached now.
     #[error("the key custody is not reachable: {0}")]
     Unavailable(String),
+    /// The external key manager did not answer in time.
+    #[error("the key custody did not answer in time: {0}")]
+    TimedOut(String),
+    /// The external key manager has the key, or had it, and does not let it be used. Somebody has to change that there.
+    #[error("{0}")]
+    Refused(String),
+    /// The token has no room for another key.
+    #[error("the token has no room for another key: {0}")]
+    Full(String),
     /// The cryptographic library failed.
     #[error("the cryptographic library failed")]
     Internal,
@@ -68,6 +88,9 @@ impl From<CustodyError> for KmsError {
             CustodyError::PeerInvalid(_) => Self::Validation(error.to_string()),
             CustodyError::Unsupported(_) => Self::UnsupportedOperation(error.to_string()),
             CustodyError::Unavailable(_) => Self::KeyUnavailable(error.to_string()),
+            CustodyError::TimedOut(_) => Self::DependencyTimeout(error.to_string()),
+            CustodyError::Refused(message) => Self::KmsInvalidState(message),
+            CustodyError::Full(_) => Self::LimitExceeded(error.to_string()),
             CustodyError::Internal => Self::Internal(error.to_string()),
         }
     }
@@ -82,6 +105,21 @@ pub struct Capabilities {
     pub imports: bool,
     /// Whether a key may have more than one material, so that it can rotate.
     pub rotates: bool,
+}
+
+/// Who uses a key, and for what: what an external key manager is told.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyUser<'a> {
+    /// The ARN of the principal.
+    pub principal: &'a str,
+    /// The service that calls for it.
+    pub via_service: Option<&'a str>,
+    /// The name of the operation.
+    pub operation: &'static str,
+    /// The ARN of the KMS key.
+    pub key_arn: &'a str,
+    /// The id of the request in logs, where it has one already.
+    pub request_id: Option<RequestId>,
 }
 
 /// A material that was made or taken.
@@ -116,6 +154,23 @@ pub trait KeyCustody: Send + Sync {
         spec: KeySpec,
         material: &Plaintext,
     ) -> Result<NewMaterial, CustodyError>;
+
+    /// Takes a key of an external key manager as the material of a key, after asking whether it is one that fits.
+    fn adopt(
+        &self,
+        key_id: &KeyId,
+        external_key_id: &str,
+        user: &KeyUser<'_>,
+    ) -> Result<NewMaterial, KmsError> {
+        let _ = (key_id, external_key_id, user);
+        Err(CustodyError::Unsupported("external keys").into())
+    }
+
+    /// Random bytes of its own source.
+    fn random(&self, len: usize) -> Result<Plaintext, CustodyError> {
+        let _ = len;
+        Err(CustodyError::Unsupported("random bytes"))
+    }
 
     /// Opens a material for use. The result is kept by the service until something in its store changes.
     fn open(
@@ -154,6 +209,18 @@ pub trait OpenMaterial: Send + Sync {
     fn decrypt(&self, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError> {
         let _ = (aad, body);
         Err(CustodyError::Unsupported("symmetric decryption"))
+    }
+
+    /// [`Self::encrypt`], and tells the custody who asks.
+    fn encrypt_for(&self, user: &KeyUser<'_>, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        let _ = user;
+        self.encrypt(aad, plaintext)
+    }
+
+    /// [`Self::decrypt`], and tells the custody who asks.
+    fn decrypt_for(&self, user: &KeyUser<'_>, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError> {
+        let _ = user;
+        self.decrypt(aad, body)
     }
 
     /// Makes a message authentication code.
@@ -266,11 +333,15 @@ impl CustodyRegistry {
 
     /// The custody of an origin; `UnsupportedOperationException` if there is none.
     pub fn of(&self, origin: Origin) -> Result<&dyn KeyCustody, KmsError> {
-        self.by_origin.get(&origin).map(Arc::as_ref).ok_or_else(|| {
-            KmsError::UnsupportedOperation(format!("Origin {origin} is not supported by this service."))
-        })
+        self.by_origin.get(&origin).map(Arc::as_ref).ok_or_else(|| unsupported(origin))
+    }
+
+    /// The same, shared.
+    pub fn shared(&self, origin: Origin) -> Result<Arc<dyn KeyCustody>, KmsError> {
+        self.by_origin.get(&origin).cloned().ok_or_else(|| unsupported(origin))
     }
 }
 
-#[cfg(test)]
-mod contract;
+fn unsupported(origin: Origin) -> KmsError {
+    KmsError::UnsupportedOperation(format!("Origin {origin} is not supported by this service."))
+}

@@ -98,7 +98,7 @@ pub struct SecretAccessKey(Arc<Plaintext>);
 
 impl SecretAccessKey {
     /// Takes over the text of a secret.
-    pub(crate) fn new(text: Plaintext) -> Self {
+    pub fn new(text: Plaintext) -> Self {
         Self(Arc::new(text))
     }
 

@@ -33,6 +33,10 @@ pub struct KeyMetadata {
     pub origin: Origin,
     /// The custom key store that holds the material.
     pub custom_key_store_id: Option<String>,
+    /// The id of that store's token.
+    pub cloud_hsm_cluster_id: Option<String>,
+    /// The key in the external key manager that goes with this one.
+    pub xks_key_id: Option<String>,
     /// Whether the imported material expires.
     pub expiration_model: Option<ExpirationModel>,
     /// Who manages the key.

@@ -48,6 +48,40 @@ impl From<Vec<u8>> for Plaintext {
     }
 }
 
+/// A secret text that is part of a stored record: a PIN, a password. Wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes over `text`.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text. Every call of this is a place to look at in a review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl serde::Serialize for SecretText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SecretText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
+    }
+}
+
 /// What `Encrypt` and `GenerateDataKey` return: opaque to everybody but this service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CiphertextBlob(pub Vec<u8>);
@@ -83,5 +117,6 @@ mod tests {
     #[test]
     fn debug_shows_no_bytes() {
         assert_eq!(format!("{:?}", Plaintext::copy_of(b"secret")), "Plaintext(6 bytes)");
+        assert_eq!(format!("{:?}", SecretText::new("1234".into())), "SecretText");
     }
 }

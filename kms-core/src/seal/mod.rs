@@ -37,6 +37,8 @@ pub enum Purpose {
     GrantTokens,
     /// The seed of the key that signs the audit log.
     Audit,
+    /// The own material of keys in external key stores.
+    ExternalMaterial,
 }
 
 impl Purpose {
@@ -48,6 +50,7 @@ impl Purpose {
             Self::ImportTokens => b"kms-core root v1 import tokens",
             Self::GrantTokens => b"kms-core root v1 grant tokens",
             Self::Audit => b"kms-core root v1 audit",
+            Self::ExternalMaterial => b"kms-core root v1 external material",
         }
     }
 }

@@ -178,8 +178,10 @@ impl Core {
         if let Some(record) = self.cache.key(key_id) {
             return Ok(record);
         }
-        let record = store::read(&*self.store, |tx| Ok(tx.key(key_id)?))?
-            .ok_or_else(|| KmsError::key_not_found(self.arn(key_id)))?;
+        let record = store::read(&*self.store, |tx| {
+            tx.key(key_id)?.map(|record| self.with_availability(tx, record)).transpose()
+        })?
+        .ok_or_else(|| KmsError::key_not_found(self.arn(key_id)))?;
         let record = Arc::new(record);
         self.cache.keep_key(counter, &record);
         Ok(record)
@@ -209,8 +211,7 @@ impl Core {
                 ))
             })
         })?;
-        let material =
-            self.custody.of(record.origin)?.open(&key_id, record.key_spec, material_id, &handle)?;
+        let material = self.custody_of(record)?.open(&key_id, record.key_spec, material_id, &handle)?;
         self.cache.keep_material(counter, key_id, *material_id, &material);
         Ok(material)
     }
@@ -338,9 +339,8 @@ impl Core {
         key_id: &KeyId,
         now: Timestamp,
     ) -> Result<KeyRecord, KmsError> {
-        tx.key(key_id)?
-            .filter(|record| !record.is_deleted(now))
-            .ok_or_else(|| KmsError::key_not_found(self.arn(key_id)))
+        let record = tx.key(key_id)?.filter(|record| !record.is_deleted(now));
+        self.with_availability(tx, record.ok_or_else(|| KmsError::key_not_found(self.arn(key_id)))?)
     }
 }
 

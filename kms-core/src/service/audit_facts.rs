@@ -119,6 +119,12 @@ requests! {
     TagResourceRequest(it) { key: Some(&it.key_id) }
     UntagResourceRequest(it) { key: Some(&it.key_id) }
     ListResourceTagsRequest(it) { key: Some(&it.key_id) }
+    CreateCustomKeyStoreRequest(it) { resource: Some(it.custom_key_store_name.as_str().into()) }
+    DescribeCustomKeyStoresRequest(it) {
+        resource: it.custom_key_store_id.as_deref().or(it.custom_key_store_name.as_deref()).map(Cow::from)
+    }
+    UpdateCustomKeyStoreRequest(it) { resource: Some(it.custom_key_store_id.as_str().into()) }
+    CustomKeyStoreOnlyRequest(it) { resource: Some(it.custom_key_store_id.as_str().into()) }
 }
 
 macro_rules! answers {
@@ -145,7 +151,7 @@ answers! {
     without:
         EmptyResponse ListKeysResponse ListAliasesResponse GenerateRandomResponse ListKeyRotationsResponse
         GetKeyPolicyResponse ListKeyPoliciesResponse CreateGrantResponse ListGrantsResponse
-        ListResourceTagsResponse;
+        ListResourceTagsResponse CreateCustomKeyStoreResponse DescribeCustomKeyStoresResponse;
 }
 
 impl AnswerFacts for CreateKeyResponse {

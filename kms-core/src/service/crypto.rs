@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::access::Purpose;
+use super::custom_key_stores::key_user;
 use crate::blob::{self, BlobHeader};
 use crate::custody::OpenMaterial;
 use crate::error::KmsError;
@@ -69,7 +70,8 @@ impl Core {
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
-        let (ciphertext_blob, _) = self.seal_as(&sealing, request.plaintext.expose())?;
+        let (ciphertext_blob, _) =
+            self.seal_as(&sealing, caller, Action::Encrypt, request.plaintext.expose())?;
         Ok(EncryptResponse {
             ciphertext_blob,
             key_id: self.arn(&sealing.record.key_id),
@@ -131,7 +133,8 @@ impl Core {
             },
         )?;
         check_fits(&sealing, &opened.plaintext)?;
-        let (ciphertext_blob, material_id) = self.seal_as(&sealing, opened.plaintext.expose())?;
+        let (ciphertext_blob, material_id) =
+            self.seal_as(&sealing, caller, Action::ReEncryptTo, opened.plaintext.expose())?;
         Ok(ReEncryptResponse {
             ciphertext_blob,
             source_key_id: self.arn(&opened.record.key_id),
@@ -211,11 +214,14 @@ impl Core {
     fn seal_as(
         &self,
         sealing: &Sealing<'_>,
+        caller: &Caller,
+        action: Action,
         plaintext: &[u8],
     ) -> Result<(CiphertextBlob, Option<MaterialId>), KmsError> {
         match sealing.algorithm {
             EncryptionAlgorithm::SymmetricDefault => {
-                let (blob, material_id) = self.seal(&sealing.record, sealing.context, plaintext)?;
+                let (blob, material_id) =
+                    self.seal(&sealing.record, caller, action, sealing.context, plaintext)?;
                 Ok((blob, Some(material_id)))
             }
             EncryptionAlgorithm::RsaesOaepSha1
@@ -231,14 +237,22 @@ impl Core {
     pub(super) fn seal(
         &self,
         record: &KeyRecord,
+        caller: &Caller,
+        action: Action,
         context: &EncryptionContext,
         plaintext: &[u8],
     ) -> Result<(CiphertextBlob, MaterialId), KmsError> {
         let material_id = current_id(record)?;
         let material = self.open_material(record, &material_id)?;
-        let header =
-            BlobHeader::new(self.custody.of(record.origin)?.blob_kind(), record.key_id, &material_id);
-        let body = material.encrypt(&header.aad(context), plaintext)?;
+        let header = BlobHeader::new(self.blob_kind(record)?, record.key_id, &material_id);
+        let aad = header.aad(context);
+        let body = match &record.custom_key_store {
+            None => material.encrypt(&aad, plaintext)?,
+            Some(_) => {
+                let arn = self.arn(&record.key_id).to_string();
+                material.encrypt_for(&key_user(caller, action, &arn), &aad, plaintext)?
+            }
+        };
         Ok((CiphertextBlob(header.assemble(&body)), material_id))
     }
 
@@ -306,7 +320,7 @@ impl Core {
         if presented.dry_run {
             return Err(KmsError::dry_run());
         }
-        if header.custody != self.custody.of(record.origin)?.blob_kind() {
+        if header.custody != self.blob_kind(&record)? {
             return Err(KmsError::invalid_ciphertext());
         }
         let material_id = record
@@ -315,8 +329,15 @@ impl Core {
             .map(|material| material.material_id)
             .find(|material_id| header.names(material_id))
             .ok_or_else(KmsError::invalid_ciphertext)?;
-        let plaintext =
-            self.open_material(&record, &material_id)?.decrypt(&header.aad(presented.context), body)?;
+        let material = self.open_material(&record, &material_id)?;
+        let aad = header.aad(presented.context);
+        let plaintext = match &record.custom_key_store {
+            None => material.decrypt(&aad, body)?,
+            Some(_) => {
+                let arn = self.arn(&record.key_id).to_string();
+                material.decrypt_for(&key_user(caller, presented.action, &arn), &aad, body)?
+            }
+        };
         Ok(Opened { record, material_id: Some(material_id), algorithm: presented.algorithm, plaintext })
     }
 

@@ -63,7 +63,7 @@ impl Core {
         }
         let pair = custody::generate_data_key_pair(request.key_pair_spec)?;
         let (private_key_ciphertext_blob, material_id) =
-            self.seal(&record, context, pair.private_key.expose())?;
+            self.seal(&record, caller, action, context, pair.private_key.expose())?;
         Ok(GenerateDataKeyPairResponse {
             private_key_ciphertext_blob,
             private_key_plaintext: pair.private_key,

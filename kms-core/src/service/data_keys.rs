@@ -49,7 +49,8 @@ impl Core {
             return Err(KmsError::dry_run());
         }
         let plaintext = random(len)?;
-        let (ciphertext_blob, material_id) = self.seal(&record, context, plaintext.expose())?;
+        let (ciphertext_blob, material_id) =
+            self.seal(&record, caller, action, context, plaintext.expose())?;
         Ok(GenerateDataKeyResponse {
             ciphertext_blob,
             plaintext,
@@ -68,10 +69,17 @@ impl Core {
             .number_of_bytes
             .ok_or_else(|| KmsError::Validation("NumberOfBytes is required.".into()))
             .and_then(checked_len)?;
-        if let Some(id) = &request.custom_key_store_id {
-            return Err(KmsError::CustomKeyStoreNotFound(format!("Custom key store {id} does not exist.")));
+        let Some(id) = &request.custom_key_store_id else {
+            return Ok(GenerateRandomResponse { plaintext: random(len)? });
+        };
+        let key_store = self.connected_key_store(id)?;
+        if key_store.store_type() != CustomKeyStoreType::AwsCloudHsm {
+            return Err(KmsError::UnsupportedOperation(format!(
+                "GenerateRandom is not supported for custom key stores of type {}.",
+                key_store.store_type()
+            )));
         }
-        Ok(GenerateRandomResponse { plaintext: random(len)? })
+        Ok(GenerateRandomResponse { plaintext: self.open_key_store(&key_store)?.random(len)? })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing here needs a timer. Every access to a key first carries out what is due on it, so a key is never used past
 //! its time; [`EmbeddedKms::run_due`](super::EmbeddedKms::run_due) does the same for keys that nobody touches.
 
-use super::{Core, rotation};
+use super::{Core, custom_key_stores, rotation};
 use crate::custody::NewMaterial;
 use crate::error::KmsError;
 use crate::model::{KeyId, KeyState, MaterialId, Origin, RotationType, Timestamp};
@@ -41,6 +41,7 @@ impl Core {
         let counter = self.sync_cache()?;
         self.credentials.sync(counter);
         let (settled, failed) = self.sweep()?;
+        self.release_connections()?;
         let scrubbed = self.store.scrub()?;
         Ok(DueReport { settled, failed, scrubbed })
     }
@@ -85,6 +86,7 @@ impl Core {
         let mut record = before.clone();
         if record.is_deleted(now) {
             settled.erased = handles(tx, &record, |_| true)?;
+            custom_key_stores::leave_key_store(tx, &record)?;
             settled.done.push("DeleteKey");
             tx.erase_key(key_id)?;
             return Ok(settled);
@@ -119,14 +121,34 @@ impl Core {
             return Ok(());
         }
         self.cache.clear();
-        let custody = self.custody.of(record.origin)?;
-        for (material_id, handle) in erased {
-            custody.destroy(&record.key_id, material_id, handle)?;
+        if record.custom_key_store.is_some() {
+            self.destroy_in_key_store(record, erased);
+        } else {
+            let custody = self.custody.of(record.origin)?;
+            for (material_id, handle) in erased {
+                custody.destroy(&record.key_id, material_id, handle)?;
+            }
         }
         if !self.store.scrub()? {
             tracing::warn!(key_id = %record.key_id, "erased records remain in the store's log until its readers are done");
         }
         Ok(())
+    }
+}
+
+impl Core {
+    /// Destroys what a deleted key has in its custom key store. Nobody can use what is left when that fails, as in AWS;
+    /// the log says what to remove by hand.
+    fn destroy_in_key_store(&self, record: &KeyRecord, erased: &ErasedHandles) {
+        let destroyed = self.custody_of(record).and_then(|custody| {
+            erased.iter().try_for_each(|(material_id, handle)| {
+                Ok(custody.destroy(&record.key_id, material_id, handle)?)
+            })
+        });
+        if let (Err(error), Some(binding)) = (destroyed, &record.custom_key_store) {
+            tracing::warn!(key_id = %record.key_id, store = %binding.store_id, %error,
+                "a key was deleted, but its material remains in its custom key store");
+        }
     }
 }
 

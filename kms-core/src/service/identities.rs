@@ -71,6 +71,12 @@ impl Identities<'_> {
         store::read(&*self.core().store, |tx| known_user(tx, name))
     }
 
+    /// A user as a caller, with its policies as they are now.
+    pub fn caller(&self, name: &UserName) -> Result<Caller, KmsError> {
+        let policies = user_policies(&self.user(name)?)?;
+        Ok(Caller::local(self.core().realm.account.clone(), name.as_str()).with_policies(policies))
+    }
+
     /// Gives a policy to a user, or replaces the one of that name.
     pub fn put_user_policy(
         &self,

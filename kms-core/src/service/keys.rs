@@ -31,28 +31,31 @@ impl Core {
             self.authorize_other(caller, Action::TagResource, resource, &particulars)?;
         }
         self.check_new_policy(caller, &template, request.bypass_policy_lockout_safety_check)?;
-        Ok(CreateKeyResponse { key_metadata: self.store_new_key(template)? })
+        Ok(CreateKeyResponse { key_metadata: self.store_new_key(caller, template)? })
     }
 
     /// Makes the first material of a key, unless somebody has to bring it, and stores the key.
-    fn store_new_key(&self, mut record: KeyRecord) -> Result<KeyMetadata, KmsError> {
-        let custody = self.custody.of(record.origin)?;
-        let material = match record.origin {
-            Origin::External => None,
-            Origin::AwsKms | Origin::AwsCloudHsm | Origin::ExternalKeyStore => {
-                Some(custody.generate(&record.key_id, record.key_spec)?)
-            }
+    fn store_new_key(&self, caller: &Caller, mut record: KeyRecord) -> Result<KeyMetadata, KmsError> {
+        let material = match (record.origin, &record.custom_key_store) {
+            (Origin::External, _) => None,
+            (_, Some(binding)) => Some(self.material_in_key_store(caller, &record, binding)?),
+            (_, None) => Some(self.custody.of(record.origin)?.generate(&record.key_id, record.key_spec)?),
         };
         if let Some(material) = &material {
             record.materials.push(MaterialRecord::new(material.material_id, KeyMaterialState::Current));
         }
-        store::write(&*self.store, |tx| {
+        let stored = store::write(&*self.store, |tx| {
+            self.join_key_store(tx, &record)?;
             tx.put_key(&record)?;
             if let Some(material) = &material {
                 tx.put_material_handle(&record.key_id, &material.material_id, &material.handle)?;
             }
             Ok(())
-        })?;
+        });
+        if let (Err(_), Some(material), Some(_)) = (&stored, &material, &record.custom_key_store) {
+            self.abandon_material(&record, material);
+        }
+        stored?;
         Ok(self.metadata(&record))
     }
 
@@ -62,15 +65,24 @@ impl Core {
         check_description(&description)?;
         check_tags(&request.tags)?;
         let policy = request.policy.as_deref().map(policies::parse).transpose()?;
-        if let Some(id) = &request.custom_key_store_id {
-            return Err(KmsError::CustomKeyStoreNotFound(format!("Custom key store {id} does not exist.")));
-        }
         let origin = request.origin.unwrap_or(Origin::AwsKms);
-        if !self.custody.of(origin)?.holds(key_spec) {
+        let in_store = matches!(origin, Origin::AwsCloudHsm | Origin::ExternalKeyStore);
+        // Tokens and external key managers hold what encrypts data keys.
+        let held = match in_store {
+            true => key_spec == KeySpec::SymmetricDefault,
+            false => self.custody.of(origin)?.holds(key_spec),
+        };
+        if !held {
             return Err(KmsError::UnsupportedOperation(format!(
                 "KeySpec {key_spec} is not supported for Origin {origin}."
             )));
         }
+        if in_store && request.multi_region {
+            return Err(KmsError::UnsupportedOperation(format!(
+                "MultiRegion is not supported for Origin {origin}."
+            )));
+        }
+        let custom_key_store = self.binding(request, origin)?;
         let key_id = match request.multi_region {
             true => KeyId::generate_multi_region(),
             false => KeyId::generate(),
@@ -90,6 +102,8 @@ impl Core {
             materials: Vec::new(),
             tags: request.tags.clone(),
             policy,
+            custom_key_store,
+            unavailable: false,
         })
     }
 
@@ -97,7 +111,9 @@ impl Core {
     pub(super) fn metadata(&self, record: &KeyRecord) -> KeyMetadata {
         let current = record.current_material();
         // Only these can have more than one material, so that AWS names it.
-        let symmetric = current.filter(|_| record.key_spec == KeySpec::SymmetricDefault);
+        let rotates = record.key_spec == KeySpec::SymmetricDefault && record.custom_key_store.is_none();
+        let symmetric = current.filter(|_| rotates);
+        let binding = record.custom_key_store.as_ref();
         KeyMetadata {
             account_id: self.realm.account.clone(),
             key_id: record.key_id,
@@ -109,7 +125,9 @@ impl Core {
             deletion_date: record.deletion_date,
             valid_to: current.and_then(|material| material.valid_to),
             origin: record.origin,
-            custom_key_store_id: None,
+            custom_key_store_id: binding.map(|binding| binding.store_id.to_string()),
+            cloud_hsm_cluster_id: binding.and_then(|binding| binding.cluster_id.clone()),
+            xks_key_id: binding.and_then(|binding| binding.xks_key_id.clone()),
             expiration_model: current.and_then(|material| material.expiration_model),
             key_manager: record.key_manager,
             key_spec: record.key_spec,

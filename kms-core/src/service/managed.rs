@@ -40,6 +40,8 @@ impl Core {
             materials: vec![MaterialRecord::new(material.material_id, KeyMaterialState::Current)],
             tags: Vec::new(),
             policy: None,
+            custom_key_store: None,
+            unavailable: false,
         };
         let alias = AliasRecord { name: name.clone(), key_id, creation_date: now, last_updated_date: now };
         let found = store::write(&*self.store, |tx| {

@@ -8,14 +8,18 @@ mod audit_facts;
 mod authorizer;
 mod cache;
 mod crypto;
+mod custom_key_stores;
 mod data_key_pairs;
 mod data_keys;
 mod due;
 mod explain;
+mod external;
 mod grant_set;
 mod grants;
 mod identities;
 mod import;
+mod key_store_config;
+mod key_store_connections;
 mod keys;
 mod macs;
 mod managed;
@@ -32,6 +36,7 @@ pub use audit::Audit;
 pub use authorizer::{Basis, Decision};
 pub use due::DueReport;
 pub use explain::{ExplainRequest, Explanation};
+pub use external::ExternalCiphertext;
 pub use identities::{Credential, Identities};
 pub use states::{OperationClass, Verdict, verdict};
 
@@ -71,6 +76,7 @@ struct Core {
     cache: cache::KeyCache,
     credentials: identities::CredentialCache,
     auditor: Option<Arc<audit::Auditor>>,
+    key_stores: key_store_connections::Connections,
 }
 
 /// Puts an [`EmbeddedKms`] together.
@@ -82,6 +88,8 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     realm: Realm,
     audit: Option<(Arc<dyn AuditStore>, AuditKey)>,
+    external: Sealer,
+    providers: key_store_connections::Providers,
 }
 
 impl std::fmt::Debug for Builder {
@@ -109,6 +117,16 @@ impl Builder {
         self
     }
 
+    /// Connects custom key stores of one type by `provider`.
+    pub fn key_store_provider(
+        mut self,
+        store_type: CustomKeyStoreType,
+        provider: Arc<dyn crate::custody::KeyStoreProvider>,
+    ) -> Self {
+        self.providers.insert(store_type, provider);
+        self
+    }
+
     /// Records what happens in `log`, signed with `key`. A log that cannot be used does not keep anybody from their
     /// keys, unless the keystore requires records: then each request is refused.
     ///
@@ -122,7 +140,10 @@ impl Builder {
 
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm, audit } = self;
+        let Self { store, custody, import_tokens, grant_tokens, clock, realm, external, providers, audit } =
+            self;
+        let providers = key_store_connections::complete(providers, external, &realm);
+        let key_stores = key_store_connections::Connections::new(providers);
         let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
         let policies = policies::PolicyBook::new(realm.clone());
         let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
@@ -138,6 +159,7 @@ impl Builder {
                 cache,
                 credentials,
                 auditor,
+                key_stores,
             },
         }
     }
@@ -155,6 +177,8 @@ impl EmbeddedKms {
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
             audit: None,
+            external: root.sealer(Purpose::ExternalMaterial)?,
+            providers: key_store_connections::Providers::new(),
         })
     }
 
@@ -209,6 +233,12 @@ delegate! {
     disable_key(DisableKeyRequest) -> DisableKeyResponse;
     schedule_key_deletion(ScheduleKeyDeletionRequest) -> ScheduleKeyDeletionResponse;
     cancel_key_deletion(CancelKeyDeletionRequest) -> CancelKeyDeletionResponse;
+    create_custom_key_store(CreateCustomKeyStoreRequest) -> CreateCustomKeyStoreResponse;
+    describe_custom_key_stores(DescribeCustomKeyStoresRequest) -> DescribeCustomKeyStoresResponse;
+    update_custom_key_store(UpdateCustomKeyStoreRequest) -> UpdateCustomKeyStoreResponse;
+    delete_custom_key_store(DeleteCustomKeyStoreRequest) -> DeleteCustomKeyStoreResponse;
+    connect_custom_key_store(ConnectCustomKeyStoreRequest) -> ConnectCustomKeyStoreResponse;
+    disconnect_custom_key_store(DisconnectCustomKeyStoreRequest) -> DisconnectCustomKeyStoreResponse;
     create_alias(CreateAliasRequest) -> CreateAliasResponse;
     update_alias(UpdateAliasRequest) -> UpdateAliasResponse;
     delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
-use super::{AliasRecord, GrantRecord, KeyRecord, StoreError, UserRecord};
-use crate::model::{AccessKey, AliasName, GrantId, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName};
+use super::{AliasRecord, CustomKeyStoreRecord, GrantRecord, KeyRecord, StoreError, UserRecord};
+use crate::model::{
+    AccessKey, AliasName, CustomKeyStoreId, GrantId, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName,
+};
 use crate::seal::{SealError, Sealer};
 
 /// Seals each record for the row that it lies in: a row that was changed, exchanged with another one, or brought from
@@ -99,6 +102,22 @@ impl RecordCodec {
         opened
             .map(|secret| SecretAccessKey::new(Plaintext::copy_of(&secret)))
             .map_err(|error| unsealed(error, || format!("access key {}", key.access_key_id)))
+    }
+
+    pub(super) fn seal_key_store(&self, record: &CustomKeyStoreRecord) -> Result<Vec<u8>, StoreError> {
+        // The record holds secrets. Room for all of it from the start, so that no copy is left behind by growing.
+        let mut json = Zeroizing::new(Vec::with_capacity(record.json_len_bound()));
+        serde_json::to_writer(&mut *json, record).map_err(|error| StoreError::Backend(error.to_string()))?;
+        self.seal(&[b"custom key store", record.id.as_str().as_bytes()], &json)
+    }
+
+    pub(super) fn open_key_store(
+        &self,
+        id: &CustomKeyStoreId,
+        sealed: &[u8],
+    ) -> Result<CustomKeyStoreRecord, StoreError> {
+        let place: [&[u8]; 2] = [b"custom key store", id.as_str().as_bytes()];
+        self.open_json(&place, sealed, || format!("custom key store {id}"))
     }
 
     pub(super) fn seal_grant(&self, record: &GrantRecord) -> Result<Vec<u8>, StoreError> {

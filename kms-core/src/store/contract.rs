@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::custom_key_stores::contract::custom_key_stores_round_trip;
 use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
 use crate::model::{
@@ -59,6 +60,8 @@ fn key() -> KeyRecord {
         materials: vec![MaterialRecord::new(MaterialId::from_bytes([7; 32]), KeyMaterialState::Current)],
         tags: Vec::new(),
         policy: None,
+        custom_key_store: None,
+        unavailable: false,
     }
 }
 
@@ -277,4 +280,5 @@ contract! {
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
     settings_are_kept_by_name,
+    custom_key_stores_round_trip,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::custom_key_stores::KeyStoreState;
 use super::identities::IdentityState;
 use super::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, StoreError, WriteTx,
@@ -26,6 +27,7 @@ struct State {
     handles: BTreeMap<(KeyId, MaterialId), Vec<u8>>,
     aliases: BTreeMap<AliasName, AliasRecord>,
     identities: IdentityState,
+    key_stores: KeyStoreState,
     grants: BTreeMap<GrantId, GrantRecord>,
     settings: BTreeMap<String, Vec<u8>>,
 }
@@ -74,6 +76,11 @@ impl MemoryTx {
     /// Runs `work` on users and access keys.
     pub(super) fn identities<T>(&self, work: impl FnOnce(&mut IdentityState) -> T) -> T {
         work(&mut self.state.borrow_mut().identities)
+    }
+
+    /// Runs `work` on custom key stores.
+    pub(super) fn key_stores<T>(&self, work: impl FnOnce(&mut KeyStoreState) -> T) -> T {
+        work(&mut self.state.borrow_mut().key_stores)
     }
 
     fn require_key(&self, key_id: &KeyId) -> Result<(), StoreError> {

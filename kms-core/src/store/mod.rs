@@ -6,6 +6,7 @@
 
 mod audit;
 mod codec;
+mod custom_key_stores;
 mod grants;
 mod identities;
 mod memory;
@@ -15,6 +16,7 @@ mod sqlite;
 
 pub use audit::{MemoryAuditStore, SqliteAuditStore, UnusableAuditStore};
 pub use codec::RecordCodec;
+pub use custom_key_stores::{Connection, CustomKeyStoreRecord, ReadKeyStores, WriteKeyStores};
 pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
 pub use memory::MemoryStore;
 pub use postgres::{FRESHNESS, PostgresAuditStore, PostgresConfig, PostgresHeader, PostgresStore};
@@ -89,7 +91,7 @@ pub enum GrantFilter<'a> {
 }
 
 /// What can be read in a transaction.
-pub trait ReadTx: ReadIdentities {
+pub trait ReadTx: ReadIdentities + ReadKeyStores {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
@@ -137,7 +139,7 @@ pub trait ReadTx: ReadIdentities {
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
-pub trait WriteTx: ReadTx + WriteIdentities {
+pub trait WriteTx: ReadTx + WriteIdentities + WriteKeyStores {
     /// Writes the record of a key, new or not.
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
 

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AccountId, AliasName, ExpirationModel, GrantConstraints, GrantId, GrantOperation, KeyId, KeyManager,
-    KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal, RotationType, Tag,
-    Timestamp,
+    AccountId, AliasName, CustomKeyStoreBinding, ExpirationModel, GrantConstraints, GrantId, GrantOperation,
+    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal,
+    RotationType, Tag, Timestamp,
 };
 use crate::policy::KeyPolicy;
 
@@ -45,6 +45,12 @@ pub struct KeyRecord {
     /// there were policies: then it has the default policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<KeyPolicy>,
+    /// The custom key store that holds its material.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_key_store: Option<CustomKeyStoreBinding>,
+    /// Whether that store is not connected. Not part of the record: whoever reads one finds it out.
+    #[serde(skip)]
+    pub unavailable: bool,
 }
 
 /// The rotation of a key.
@@ -123,6 +129,9 @@ impl KeyRecord {
     pub fn state(&self, now: Timestamp) -> KeyState {
         if self.deletion_date.is_some() {
             return KeyState::PendingDeletion;
+        }
+        if self.unavailable {
+            return KeyState::Unavailable;
         }
         let complete = !self.materials.is_empty() && self.materials.iter().all(|one| one.is_usable(now));
         match (self.origin, complete, self.enabled) {

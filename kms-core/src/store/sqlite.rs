@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("grants.sql"),
     include_str!("identities.sql"),
     include_str!("settings.sql"),
+    include_str!("custom_key_stores.sql"),
 ];
 
 /// A [`MetadataStore`] in a SQLite database.

@@ -108,11 +108,29 @@ from_text! {
     ExpirationModel ImportType IncludeKeyMaterial
     GrantId GrantOperation
     SigningAlgorithm MessageType MacAlgorithm KeyAgreementAlgorithm EncapsulationAlgorithm DataKeyPairSpec
+    CustomKeyStoreType XksProxyConnectivity
 }
 
 impl FromMember for String {
     fn present(node: &Node<'_>) -> Result<Self, KmsError> {
         text(node).map(str::to_owned)
+    }
+}
+
+impl FromMember for SecretText {
+    fn present(node: &Node<'_>) -> Result<Self, KmsError> {
+        text(node).map(|text| Self::new(text.to_owned()))
+    }
+}
+
+impl FromMember for ProxyCredential {
+    fn present(node: &Node<'_>) -> Result<Self, KmsError> {
+        let Node::Object(given) = node else { return Err(contradiction()) };
+        let member = |name| given.get(name).ok_or_else(contradiction);
+        Ok(Self {
+            access_key_id: member("AccessKeyId").and_then(String::present)?,
+            raw_secret_access_key: member("RawSecretAccessKey").and_then(SecretText::present)?,
+        })
     }
 }
 

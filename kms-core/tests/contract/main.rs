@@ -10,6 +10,7 @@ mod batch;
 mod cluster;
 mod creation;
 mod crypto;
+mod custom_key_stores;
 mod deletion;
 mod faults;
 mod fixture;

@@ -56,6 +56,8 @@ fn service_of(vector: &Vector) -> EmbeddedKms {
         materials: vec![MaterialRecord::new(taken.material_id, KeyMaterialState::Current)],
         tags: Vec::new(),
         policy: None,
+        custom_key_store: None,
+        unavailable: false,
     };
     let memory = MemoryStore::new();
     store::write(&memory, |tx| {

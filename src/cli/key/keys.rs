@@ -18,7 +18,7 @@ pub(super) struct CreateKey {
     /// What the key is for
     #[arg(long)]
     description: Option<String>,
-    /// Where its material comes from: AWS_KMS or EXTERNAL
+    /// Where its material comes from: AWS_KMS, EXTERNAL, AWS_CLOUDHSM or EXTERNAL_KEY_STORE
     #[arg(long)]
     origin: Option<String>,
     /// ENCRYPT_DECRYPT, SIGN_VERIFY, GENERATE_VERIFY_MAC, KEY_AGREEMENT or ENCAPSULATE_DECAPSULATE; mandatory for every
@@ -40,6 +40,12 @@ pub(super) struct CreateKey {
     /// Tags: TagKey=name,TagValue=value
     #[arg(long, num_args = 1..)]
     tags: Vec<String>,
+    /// The custom key store that holds its material
+    #[arg(long)]
+    custom_key_store_id: Option<String>,
+    /// The key in the external key manager, for an EXTERNAL_KEY_STORE
+    #[arg(long)]
+    xks_key_id: Option<String>,
 }
 
 /// Describe a key
@@ -84,6 +90,8 @@ pub(super) fn create_key(kms: &Kms, args: &CreateKey) -> Result<Value> {
         origin: parse_some(OPERATION, args.origin.as_ref())?,
         multi_region: args.multi_region,
         tags: tags?,
+        custom_key_store_id: args.custom_key_store_id.clone(),
+        xks_key_id: args.xks_key_id.clone(),
         ..CreateKeyRequest::default()
     };
     let made = kms.service.create_key(&kms.caller, &request).map_err(refused(OPERATION))?;
@@ -166,6 +174,7 @@ fn metadata(key: &KeyMetadata) -> Value {
         ("ValidTo", text(key.valid_to.map(show_time))),
         ("Origin", json!(key.origin.as_str())),
         ("CustomKeyStoreId", text(key.custom_key_store_id.as_ref())),
+        ("CloudHsmClusterId", text(key.cloud_hsm_cluster_id.as_ref())),
         ("ExpirationModel", text(key.expiration_model)),
         ("KeyManager", json!(key.key_manager.as_str())),
         ("CustomerMasterKeySpec", json!(key.key_spec.as_str())),
@@ -177,6 +186,7 @@ fn metadata(key: &KeyMetadata) -> Value {
         encapsulation,
         ("MultiRegion", json!(key.multi_region)),
         ("PendingDeletionWindowInDays", json!(key.pending_deletion_window_in_days)),
+        ("XksKeyConfiguration", key.xks_key_id.as_ref().map_or(Value::Null, |id| json!({ "Id": id }))),
         ("CurrentKeyMaterialId", text(key.current_key_material_id)),
     ])
 }

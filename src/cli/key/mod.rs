@@ -12,6 +12,7 @@ mod keys;
 mod policies;
 mod rotation;
 mod signatures;
+pub(in crate::cli) mod stores;
 mod tags;
 pub(in crate::cli) mod values;
 
@@ -47,6 +48,12 @@ enum KeyVerb {
     DisableKey(KeyIdArg),
     ScheduleKeyDeletion(keys::ScheduleKeyDeletion),
     CancelKeyDeletion(KeyIdArg),
+    CreateCustomKeyStore(stores::CreateCustomKeyStore),
+    DescribeCustomKeyStores(stores::DescribeCustomKeyStores),
+    UpdateCustomKeyStore(stores::UpdateCustomKeyStore),
+    DeleteCustomKeyStore(stores::StoreIdArg),
+    ConnectCustomKeyStore(stores::StoreIdArg),
+    DisconnectCustomKeyStore(stores::StoreIdArg),
     CreateAlias(aliases::AliasTarget),
     UpdateAlias(aliases::AliasTarget),
     DeleteAlias(aliases::DeleteAlias),
@@ -136,6 +143,12 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::DisableKey(args) => keys::disable_key(kms, args),
         KeyVerb::ScheduleKeyDeletion(args) => keys::schedule_key_deletion(kms, args),
         KeyVerb::CancelKeyDeletion(args) => keys::cancel_key_deletion(kms, args),
+        KeyVerb::CreateCustomKeyStore(args) => stores::create(kms, args),
+        KeyVerb::DescribeCustomKeyStores(args) => stores::describe(kms, args),
+        KeyVerb::UpdateCustomKeyStore(args) => stores::update(kms, args),
+        KeyVerb::DeleteCustomKeyStore(args) => stores::delete(kms, args),
+        KeyVerb::ConnectCustomKeyStore(args) => stores::connect(kms, args),
+        KeyVerb::DisconnectCustomKeyStore(args) => stores::disconnect(kms, args),
         KeyVerb::CreateAlias(args) => aliases::create_alias(kms, args),
         KeyVerb::UpdateAlias(args) => aliases::update_alias(kms, args),
         KeyVerb::DeleteAlias(args) => aliases::delete_alias(kms, args),

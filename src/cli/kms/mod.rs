@@ -3,6 +3,7 @@
 mod audit;
 mod serve;
 mod user;
+mod xks_proxy;
 
 use anyhow::Result;
 
@@ -27,6 +28,8 @@ enum KmsVerb {
     Reseal(ResealArgs),
     #[command(subcommand)]
     Audit(audit::AuditVerb),
+    XksProxy(xks_proxy::XksProxyArgs),
+    CreateXksCredential(xks_proxy::CreateCredentialArgs),
 }
 
 pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
@@ -35,5 +38,7 @@ pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
         KmsVerb::Reseal(reseal) => keystore_verb::reseal(&args.keystore, reseal, output),
         KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
+        KmsVerb::XksProxy(proxy) => xks_proxy::run(proxy, &args.keystore, output),
+        KmsVerb::CreateXksCredential(create) => xks_proxy::create_credential(create, output),
     }
 }

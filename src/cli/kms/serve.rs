@@ -30,13 +30,18 @@ pub(super) struct ServeArgs {
     max_concurrent: u16,
 }
 
-pub(super) fn run(args: &ServeArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
-    let tls = match (&args.tls_cert, &args.tls_key) {
+/// The certificate and key of a server, from their files.
+pub(super) fn identity(cert: Option<&PathBuf>, key: Option<&PathBuf>) -> Result<Option<TlsIdentity>> {
+    Ok(match (cert, key) {
         (Some(cert), Some(key)) => {
             Some(TlsIdentity { certificates: read(cert)?, key: Zeroizing::new(read(key)?) })
         }
         _ => None,
-    };
+    })
+}
+
+pub(super) fn run(args: &ServeArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
+    let tls = identity(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let config = ServeConfig { listen: args.listen, tls, max_concurrent: args.max_concurrent.into() };
     telemetry::start("info");

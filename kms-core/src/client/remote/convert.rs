@@ -76,6 +76,8 @@ pub(super) fn metadata(found: &SdkMetadata) -> Result<KeyMetadata, KmsError> {
         valid_to: found.valid_to().map(time),
         origin: parsed("Origin", found.origin().map(|origin| origin.as_str()))?,
         custom_key_store_id: found.custom_key_store_id().map(str::to_owned),
+        cloud_hsm_cluster_id: found.cloud_hsm_cluster_id().map(str::to_owned),
+        xks_key_id: found.xks_key_configuration().and_then(|xks| xks.id()).map(str::to_owned),
         expiration_model: parsed_if("ExpirationModel", found.expiration_model().map(|model| model.as_str()))?,
         key_manager: parsed("KeyManager", found.key_manager().map(|manager| manager.as_str()))?,
         key_spec,

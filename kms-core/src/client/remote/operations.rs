@@ -242,5 +242,11 @@ impl KeyService for RemoteKms {
         tag_resource(TagResourceRequest) -> TagResourceResponse;
         untag_resource(UntagResourceRequest) -> UntagResourceResponse;
         list_resource_tags(ListResourceTagsRequest) -> ListResourceTagsResponse;
+        create_custom_key_store(CreateCustomKeyStoreRequest) -> CreateCustomKeyStoreResponse;
+        describe_custom_key_stores(DescribeCustomKeyStoresRequest) -> DescribeCustomKeyStoresResponse;
+        update_custom_key_store(UpdateCustomKeyStoreRequest) -> UpdateCustomKeyStoreResponse;
+        delete_custom_key_store(DeleteCustomKeyStoreRequest) -> DeleteCustomKeyStoreResponse;
+        connect_custom_key_store(ConnectCustomKeyStoreRequest) -> ConnectCustomKeyStoreResponse;
+        disconnect_custom_key_store(DisconnectCustomKeyStoreRequest) -> DisconnectCustomKeyStoreResponse;
     }
 }

@@ -31,6 +31,8 @@ pub struct CreateKeyRequest {
     pub origin: Option<Origin>,
     /// The custom key store that will hold the material.
     pub custom_key_store_id: Option<String>,
+    /// The key in the external key manager, for a key in an external key store.
+    pub xks_key_id: Option<String>,
     /// Tags.
     pub tags: Vec<Tag>,
     /// Whether the key may have replicas.

@@ -6,6 +6,7 @@
 mod agreement;
 mod aliases;
 mod crypto;
+mod custom_key_stores;
 mod grants;
 mod import;
 mod key_pairs;
@@ -18,6 +19,7 @@ mod tags;
 pub use agreement::*;
 pub use aliases::*;
 pub use crypto::*;
+pub use custom_key_stores::*;
 pub use grants::*;
 pub use import::*;
 pub use key_pairs::*;

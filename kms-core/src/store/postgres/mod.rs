@@ -12,6 +12,7 @@
 
 mod audit;
 mod connect;
+mod custom_key_stores;
 mod identities;
 mod tx;
 
@@ -33,7 +34,7 @@ pub const FRESHNESS: Duration = Duration::from_millis(50);
 /// How often a transaction is run, at most.
 const ATTEMPTS: u32 = 5;
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("custom_key_stores.sql")];
 /// Locks out whoever else might migrate the same database at this moment: any number does.
 const MIGRATION_LOCK: i64 = 0x6b6d_7366;
 

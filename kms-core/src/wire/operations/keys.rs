@@ -40,7 +40,6 @@ pub(super) const ALL: &[Operation] = &[
             optional("XksKeyId", XKS_KEY_ID),
         ],
         run: |service, caller, input| {
-            input.refuse(&["XksKeyId"])?;
             let request = CreateKeyRequest {
                 policy: input.get("Policy")?,
                 bypass_policy_lockout_safety_check: input.get("BypassPolicyLockoutSafetyCheck")?,
@@ -50,6 +49,7 @@ pub(super) const ALL: &[Operation] = &[
                 customer_master_key_spec: input.get("CustomerMasterKeySpec")?,
                 origin: input.get("Origin")?,
                 custom_key_store_id: input.get("CustomKeyStoreId")?,
+                xks_key_id: input.get("XksKeyId")?,
                 tags: input.get("Tags")?,
                 multi_region: input.get("MultiRegion")?,
             };
@@ -150,6 +150,7 @@ fn metadata(key: &KeyMetadata) -> Answer {
         .time_if("ValidTo", key.valid_to)
         .text("Origin", key.origin)
         .text_if("CustomKeyStoreId", key.custom_key_store_id.as_ref())
+        .text_if("CloudHsmClusterId", key.cloud_hsm_cluster_id.as_ref())
         .text_if("ExpirationModel", key.expiration_model)
         .text("KeyManager", key.key_manager)
         .text("CustomerMasterKeySpec", key.key_spec)
@@ -157,7 +158,11 @@ fn metadata(key: &KeyMetadata) -> Answer {
         .flag("MultiRegion", key.multi_region)
         .number_if("PendingDeletionWindowInDays", key.pending_deletion_window_in_days)
         .text_if("CurrentKeyMaterialId", key.current_key_material_id);
-    algorithms(answer, key.algorithms).texts_if("MacAlgorithms", key.algorithms.mac)
+    let answer = algorithms(answer, key.algorithms).texts_if("MacAlgorithms", key.algorithms.mac);
+    match &key.xks_key_id {
+        Some(id) => answer.object("XksKeyConfiguration", Answer::new().text("Id", id)),
+        None => answer,
+    }
 }
 
 /// The lists of algorithms that the usage of a key has; the others are left out.

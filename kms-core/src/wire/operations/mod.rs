@@ -3,6 +3,7 @@
 mod aliases;
 mod asymmetric;
 mod crypto;
+mod custom_key_stores;
 mod grants;
 mod import;
 mod keys;
@@ -24,6 +25,7 @@ pub(super) const ALL: &[&[Operation]] = &[
     import::ALL,
     policies::ALL,
     grants::ALL,
+    custom_key_stores::ALL,
 ];
 
 const KEY_ID: Kind = text(1, 2048);
