@@ -118,20 +118,6 @@ impl EncryptedFile {
     /// The backing directory's.
     pub fn create(
         ctx: &Arc<FileContext>,
-        node: NodeRef,
-        file: FileRef,
-        domain: DomainId,
-    ) -> Result<Arc<Self>, FileError> {
-        let ino = file.stat()?.ino;
-        Self::create_inode(ctx, (node, file), ino, domain)
-    }
-
-    /// As [`Self::create`], for a node whose inode number is known.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
-    pub fn create_inode(
-        ctx: &Arc<FileContext>,
         (node, file): (NodeRef, FileRef),
         ino: u64,
         domain: DomainId,

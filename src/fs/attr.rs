@@ -1,6 +1,7 @@
 //! Attributes: reading, changing, and what Linux clears along the way.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::inode::Inode;
 use super::{Attr, AttrChange, Caller, FsResult, MountedVolume, NewMode, NodeId};
@@ -107,10 +108,7 @@ impl MountedVolume {
         }
         if let Some(size) = change.size {
             self.with_content(&inode, |file| Ok(file.truncate(size)?))?;
-            if !caller.keeps_privileges() {
-                self.kill_privileges(&inode, caller)?;
-            }
-            self.touch(&inode);
+            self.changed_by(&inode, caller)?;
         }
         inode.attributes_changed();
         if change.atime.is_some() || change.mtime.is_some() {
@@ -128,6 +126,16 @@ impl MountedVolume {
             TimeChange::At(time) => inode.set_times(time, change.ctime),
             TimeChange::Now => inode.set_times(inode.node()?.stat()?.mtime, change.ctime),
         }
+        Ok(())
+    }
+
+    /// The content of `inode` was changed just now by `caller`, without the kernel saying what that does to its set-id
+    /// bits.
+    pub(super) fn changed_by(&self, inode: &Arc<Inode>, caller: Caller) -> FsResult<()> {
+        if !caller.keeps_privileges() {
+            self.kill_privileges(inode, caller)?;
+        }
+        self.touch(inode);
         Ok(())
     }
 

@@ -74,11 +74,7 @@ impl MountedVolume {
             }
             Ok(())
         })?;
-        if !caller.keeps_privileges() {
-            self.kill_privileges(&inode, caller)?;
-        }
-        self.touch(&inode);
-        Ok(())
+        self.changed_by(&inode, caller)
     }
 
     /// The first data or hole at or behind `offset`.

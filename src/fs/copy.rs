@@ -86,10 +86,7 @@ impl MountedVolume {
         })?;
         if copied > 0 {
             self.note_access(&source);
-            if !caller.keeps_privileges() {
-                self.kill_privileges(&target, caller)?;
-            }
-            self.touch(&target);
+            self.changed_by(&target, caller)?;
         }
         Ok(copied)
     }

@@ -159,7 +159,7 @@ impl MountedVolume {
         let (node, file) = self.add_entry(&dir, &entry, |name| dir_node.create_file(name, bits))?;
         let found = self.finish_entry(&dir, &names, &entry, (Arc::clone(&node), NodeKind::File), caller)?;
         let inode = self.table.get(found.attr.id)?;
-        match EncryptedFile::create_inode(&self.context, (node, file), inode.backing_ino, names.domain()) {
+        match EncryptedFile::create(&self.context, (node, file), inode.backing_ino, names.domain()) {
             Ok(content) => {
                 // The header goes out later, which is no change that anybody made.
                 inode.hold_times(found.attr.mtime, found.attr.ctime);

@@ -46,7 +46,7 @@ impl Remembered {
 /// The open content of a regular file: one for all handles.
 #[derive(Default)]
 struct OpenContent {
-    /// Handles of the kernel, operations under way, and one while [`super::held::HeldContents`] has it.
+    /// Operations under way, and one while [`super::held::HeldContents`] has it.
     users: u64,
     /// Present while there are users, and while the last one still flushes.
     file: Option<Arc<EncryptedFile>>,

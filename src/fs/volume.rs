@@ -218,13 +218,8 @@ impl MountedVolume {
     /// Gives back `count` references to an inode.
     pub fn forget(&self, id: NodeId, count: u64) {
         // The last reference closes a descriptor, after the table is unlocked.
-        let Some(inode) = self.table.forget(id, count) else { return };
-        self.held.forget(&inode);
-        // Nobody would seal it later.
-        if let Some(file) = inode.open_content()
-            && let Err(error) = file.flush()
-        {
-            tracing::error!(inode = inode.id.0, %error, "a forgotten file could not be flushed");
+        if let Some(inode) = self.table.forget(id, count) {
+            self.held.forget(&inode);
         }
     }
 

@@ -44,7 +44,8 @@ pub(super) fn root_of(volume: &OpenVolume) -> Place {
 
 pub(super) fn write(volume: &OpenVolume, place: &Place, name: &str, data: &[u8]) {
     let (node, file) = place.node.create_file(&place.entry(name), 0o644).unwrap();
-    let file = EncryptedFile::create(volume.context(), node, file, place.names.domain()).unwrap();
+    let ino = file.stat().unwrap().ino;
+    let file = EncryptedFile::create(volume.context(), (node, file), ino, place.names.domain()).unwrap();
     file.write(0, data).unwrap();
     file.fsync(false).unwrap();
 }

@@ -236,6 +236,9 @@ fn a_power_cut_at_any_call_of_a_session_leaves_a_volume_that_opens() {
 fn try_write(volume: &OpenVolume, name: &str, data: &[u8]) -> bool {
     let Ok((node, file)) = volume.root().create_file(OsStr::new(name), 0o644) else { return false };
     let domain = volume.keys().root_domain();
-    let Ok(file) = EncryptedFile::create(volume.context(), node, file, domain) else { return false };
+    let Ok(stat) = file.stat() else { return false };
+    let Ok(file) = EncryptedFile::create(volume.context(), (node, file), stat.ino, domain) else {
+        return false;
+    };
     file.write(0, data).is_ok() && file.fsync(false).is_ok() && volume.root().sync_dir().is_ok()
 }

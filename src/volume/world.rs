@@ -61,7 +61,8 @@ pub(crate) fn write_in(
     data: &[u8],
 ) {
     let (node, file) = dir.create_file(OsStr::new(name), 0o644).unwrap();
-    let file = EncryptedFile::create(volume.context(), node, file, domain).unwrap();
+    let ino = file.stat().unwrap().ino;
+    let file = EncryptedFile::create(volume.context(), (node, file), ino, domain).unwrap();
     file.write(0, data).unwrap();
     file.fsync(false).unwrap();
 }

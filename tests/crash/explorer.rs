@@ -94,7 +94,8 @@ impl Mount {
             Ok(node) => EncryptedFile::open(&self.context, node, DOMAIN),
             Err(_) => {
                 let (node, file) = root.create_file(&name(index), 0o600).unwrap();
-                EncryptedFile::create(&self.context, node, file, DOMAIN)
+                let ino = file.stat().unwrap().ino;
+                EncryptedFile::create(&self.context, (node, file), ino, DOMAIN)
             }
         };
         let file = file.map_err(|error| format!("open: {error}"))?;
