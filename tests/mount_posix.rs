@@ -24,6 +24,12 @@ def put(name, data):
     with open(name, 'wb') as f: f.write(data)
 def get(name):
     with open(name, 'rb') as f: return f.read()
+def as_user(uid, gid, groups, work):
+    pid = os.fork()
+    if pid == 0:
+        try: os.setgroups(groups); os.setresgid(gid, gid, gid); os.setresuid(uid, uid, uid); work(); os._exit(0)
+        except BaseException as e: print(e, flush=True); os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
 "#;
 
 fn check(script: &str) {
@@ -87,12 +93,6 @@ fn owners_come_from_the_caller_and_from_setgid_directories() {
 os.umask(0)
 os.mkdir('d', 0o777); os.chown('d', 5, 6); os.chmod('d', 0o2777)
 os.chmod('.', 0o777)
-def as_user(uid, gid, groups, work):
-    pid = os.fork()
-    if pid == 0:
-        try: os.setgroups(groups); os.setresgid(gid, gid, gid); os.setresuid(uid, uid, uid); work(); os._exit(0)
-        except BaseException as e: print(e, flush=True); os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
 def make():
     put('mine', b''); put('d/theirs', b''); os.mkdir('d/sub', 0o755); os.symlink('x', 'link'); os.mkfifo('pipe')
     for n in ('mine', 'link', 'pipe'):
@@ -375,12 +375,6 @@ fn every_change_of_the_content_clears_set_id_bits_and_capabilities() {
     check(
         r#"
 os.umask(0); os.chmod('.', 0o777)
-def as_user(uid, gid, groups, work):
-    pid = os.fork()
-    if pid == 0:
-        try: os.setgroups(groups); os.setresgid(gid, gid, gid); os.setresuid(uid, uid, uid); work(); os._exit(0)
-        except BaseException as e: print(e, flush=True); os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
 def with_file(work):
     fd = os.open('f', os.O_RDWR); work(fd); os.close(fd)
 def mapped(fd):

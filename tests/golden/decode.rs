@@ -84,31 +84,30 @@ fn without_modes(mut list: Value) -> Value {
     list
 }
 
-#[test]
-fn the_independent_decoder_reads_the_volumes_of_format_1() {
-    let list: Value =
-        serde_json::from_str(&std::fs::read_to_string(volumes_dir().join("v1.json")).unwrap()).unwrap();
-    let scratch = unpack();
-    let service = open_keystore(scratch.path());
-    let keys = scratch.path().join("keys.json");
+/// The decoder finds in the volumes below `place` what `list` says.
+fn assert_decoded(place: &Path, list: &Value) {
+    let service = open_keystore(place);
+    let keys = place.join("keys.json");
     for name in VOLUMES {
-        let backing = scratch.path().join(name);
+        let backing = place.join(name);
         unwrap(&backing, &service, &keys);
         assert_eq!(decoded(&backing, &keys).unwrap(), without_modes(list[name].clone()), "{name}");
     }
 }
 
 #[test]
+fn the_independent_decoder_reads_the_volumes_of_format_1() {
+    let list: Value =
+        serde_json::from_str(&std::fs::read_to_string(volumes_dir().join("v1.json")).unwrap()).unwrap();
+    let scratch = unpack();
+    assert_decoded(scratch.path(), &list);
+}
+
+#[test]
 fn the_independent_decoder_reads_volumes_made_today() {
     let scratch = tempfile::tempdir().unwrap();
     let list = serde_json::to_value(fill::make(scratch.path())).unwrap();
-    let service = open_keystore(scratch.path());
-    let keys = scratch.path().join("keys.json");
-    for name in VOLUMES {
-        let backing = scratch.path().join(name);
-        unwrap(&backing, &service, &keys);
-        assert_eq!(decoded(&backing, &keys).unwrap(), without_modes(list[name].clone()), "{name}");
-    }
+    assert_decoded(scratch.path(), &list);
 }
 
 /// Random changes of three files, `step` for `step`.

@@ -9,5 +9,7 @@ mod cluster;
 mod durability;
 mod replicas;
 mod requests;
+#[path = "../support/served.rs"]
+mod served;
 mod server;
 mod signatures;

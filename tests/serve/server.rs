@@ -1,13 +1,13 @@
 //! The program, serving a keystore of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
 use crate::client::{Client, Signer};
+use crate::served::{self, Served};
 
 /// A keystore in a scratch place, with an administrator.
 pub(crate) struct Keystore {
@@ -17,9 +17,9 @@ pub(crate) struct Keystore {
     pub(crate) signer: Signer,
 }
 
-/// A process that serves it. Killed when it is dropped.
+/// A process that serves it.
 pub(crate) struct Server {
-    child: Child,
+    process: Served,
     pub(crate) address: SocketAddr,
 }
 
@@ -64,13 +64,7 @@ impl Keystore {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kmsfs"));
-        command
-            .env_clear()
-            .env("KMSFS_KEYSTORE", self.path("keystore"))
-            .env("KMSFS_KEY_FILE", self.path("key-file"))
-            .env("KMSFS_LOG", "warn")
-            .stdin(Stdio::null());
+        let mut command = served::command(self.dir.path(), "warn");
         if let Some(address) = &self.store {
             command.env("KMSFS_STORE", address);
         }
@@ -89,21 +83,11 @@ impl Keystore {
 
     /// Serves it, and returns when connections are accepted.
     pub(crate) fn serve(&self, more: &[&str]) -> Server {
-        let mut child = self
-            .command()
-            .args(["--json", "kms", "serve", "--listen", "127.0.0.1:0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut text = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while !text.ends_with('}') {
-            text += &lines.next().expect("the server says where it listens").unwrap();
-        }
-        let ready: Value = serde_json::from_str(&text).unwrap();
+        let (process, ready) = Served::start(
+            self.command().args(["--json", "kms", "serve", "--listen", "127.0.0.1:0"]).args(more),
+        );
         let address = ready["Endpoint"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
-        Server { child, address }
+        Server { process, address }
     }
 
     pub(crate) fn client(&self, server: &Server) -> Client {
@@ -113,23 +97,16 @@ impl Keystore {
 
 impl Server {
     pub(crate) fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
+        self.process.0.id().cast_signed()
     }
 
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        self.process.0.wait().unwrap().code()
     }
 
     /// Ends the process without a warning.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 }

@@ -7,6 +7,8 @@ mod contract;
 mod faults;
 mod faulty;
 mod program;
+#[path = "../support/served.rs"]
+mod served;
 mod service;
 
 use std::sync::Arc;

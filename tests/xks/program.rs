@@ -1,12 +1,13 @@
 //! `kmsfs kms xks-proxy`, serving keys of a keystore of its own over TLS.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use kms_core::model::{ProxyConfig, ProxyCredential, SecretText};
 use serde_json::Value;
+
+use crate::served::{self, Served};
 
 /// Makes a certificate for `localhost` and its key in `<path>.crt` and `<path>.key`. Returns the certificate.
 pub(crate) fn certificate(path: &Path) -> String {
@@ -46,14 +47,7 @@ impl Keystore {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kmsfs"));
-        command
-            .env_clear()
-            .env("KMSFS_KEYSTORE", self.path("keystore"))
-            .env("KMSFS_KEY_FILE", self.path("key-file"))
-            .env("KMSFS_LOG", std::env::var("KMSFS_LOG").unwrap_or_else(|_| "error".into()))
-            .stdin(Stdio::null());
-        command
+        served::command(self.dir.path(), &std::env::var("KMSFS_LOG").unwrap_or_else(|_| "error".into()))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
@@ -73,9 +67,9 @@ impl Keystore {
     }
 }
 
-/// The proxy. Killed when it is dropped.
+/// The proxy.
 pub(crate) struct Proxy {
-    child: Child,
+    _process: Served,
     pub(crate) keystore: Arc<Keystore>,
     port: u16,
     certificate: String,
@@ -90,27 +84,19 @@ impl Proxy {
         keystore.ok(&["kms", "user", "create", "outside", "--administrator"]);
         let credential = keystore.path("credential.json");
         keystore.ok(&["kms", "create-xks-credential", credential.to_str().unwrap()]);
-        let mut child = keystore
-            .command()
+        let mut command = keystore.command();
+        command
             .args(["--json", "kms", "xks-proxy", "--listen", "127.0.0.1:0", "--user", "outside"])
             .arg("--credential-file")
             .arg(&credential)
             .arg("--tls-cert")
             .arg(keystore.path("tls.crt"))
             .arg("--tls-key")
-            .arg(keystore.path("tls.key"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut text = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while !text.ends_with('}') {
-            text += &lines.next().expect("the proxy says where it listens").unwrap();
-        }
-        let ready: Value = serde_json::from_str(&text).unwrap();
+            .arg(keystore.path("tls.key"));
+        let (process, ready) = Served::start(&mut command);
         let uri = ready["Uri"].as_str().unwrap().strip_prefix("https://127.0.0.1:").unwrap();
         let port = uri.split('/').next().unwrap().parse().unwrap();
-        Self { child, keystore: Arc::new(keystore), port, certificate }
+        Self { _process: process, keystore: Arc::new(keystore), port, certificate }
     }
 
     /// What a store behind it is configured with.
@@ -125,12 +111,5 @@ impl Proxy {
             raw_secret_access_key: SecretText::new(member("RawSecretAccessKey")),
         };
         super::config(self.port, &self.certificate, credential)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
