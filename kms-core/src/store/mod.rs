@@ -12,6 +12,7 @@ mod identities;
 mod memory;
 mod postgres;
 mod record;
+mod sql;
 mod sqlite;
 
 pub use audit::{MemoryAuditStore, SqliteAuditStore, UnusableAuditStore};

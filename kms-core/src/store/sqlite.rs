@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
+use super::sql::{parse_key_id, sql_limit};
 use super::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, MetadataStore, ReadTx, ReadWork, RecordCodec,
     StoreError, WriteTx, WriteWork,
@@ -223,15 +224,6 @@ impl SqliteTx<'_> {
         }
         Ok(records)
     }
-}
-
-fn parse_key_id(text: &str) -> Result<KeyId, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt { what: format!("key {text:?}") })
-}
-
-/// SQL has no unbounded `LIMIT` but a large one.
-fn sql_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 impl ReadTx for SqliteTx<'_> {

@@ -434,23 +434,21 @@ impl Token {
         id: &[u8; ID_LEN],
         work: impl Fn(&Lease, ObjectHandle) -> Result<T, Error>,
     ) -> Result<T, CustodyError> {
-        let outcome = self.run(|lease| match self.handle(lease, id)? {
-            Some(handle) => work(lease, handle).map(Some),
-            None => Ok(None),
-        })?;
-        if let Some(value) = outcome {
+        let attempt = || {
+            self.run(|lease| match self.handle(lease, id)? {
+                Some(handle) => work(lease, handle).map(Some),
+                None => Ok(None),
+            })
+        };
+        if let Some(value) = attempt()? {
             return Ok(value);
         }
         // A token that came back with none of its keys, as far as the module has noticed.
         let generation = self.module.enter().generation;
-        if self.module.restart(generation) {
-            let again = self.run(|lease| match self.handle(lease, id)? {
-                Some(handle) => work(lease, handle).map(Some),
-                None => Ok(None),
-            })?;
-            if let Some(value) = again {
-                return Ok(value);
-            }
+        if self.module.restart(generation)
+            && let Some(value) = attempt()?
+        {
+            return Ok(value);
         }
         Err(self.unavailable("the token does not have the key"))
     }

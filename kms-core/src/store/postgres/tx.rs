@@ -9,6 +9,7 @@ use postgres::{Error, Row};
 use super::backend;
 use super::connect::Connection;
 use crate::model::{AliasName, GrantId, KeyId, MaterialId, Timestamp};
+use crate::store::sql::{parse_key_id, sql_limit};
 use crate::store::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, ReadTx, RecordCodec, StoreError, WriteTx,
 };
@@ -90,15 +91,6 @@ impl<'a> PostgresTx<'a> {
         let parsed = name.parse().map_err(|_| StoreError::Corrupt { what: format!("alias {name:?}") })?;
         self.codec.open_alias(&parsed, &parse_key_id(&key_id)?, &sealed)
     }
-}
-
-fn parse_key_id(text: &str) -> Result<KeyId, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt { what: format!("key {text:?}") })
-}
-
-/// SQL has no unbounded `LIMIT` but a large one.
-fn sql_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn key_ids(rows: &[Row]) -> Result<Vec<KeyId>, StoreError> {
