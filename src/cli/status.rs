@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::control::{self, MountStatus};
 use super::mounts::{self, FILE_SYSTEM_TYPE};
 use super::output::Output;
-use super::volume::{LockText, backing_of, lock_holder, read_config};
+use super::volume::{LockText, backing_of, backing_of_source, lock_holder, read_config};
 use super::{daemon, mount};
 
 /// Show what is mounted, or who has a volume open
@@ -46,6 +46,8 @@ struct VolumeStatus {
     /// Whether that process runs on this machine.
     holder_runs_here: bool,
     process: Option<MountStatus>,
+    /// Mountpoints whose process is gone.
+    dead_mounts: Vec<PathBuf>,
     log: PathBuf,
 }
 
@@ -78,8 +80,10 @@ fn of_volume(path: &Path) -> Result<VolumeStatus> {
     let process = control::of_backing(&backing).map(|(_, status)| status);
     let lock = lock_holder(&backing);
     let holder_runs_here = lock.as_ref().is_some_and(LockText::is_running_here);
+    let is_dead = |mount: &Mounted| !mount.alive && backing_of_source(mount.source.as_os_str()) == backing;
+    let dead_mounts = list()?.into_iter().filter(is_dead).map(|mount| mount.mountpoint).collect();
     let log = daemon::log_path(&volume_id)?;
-    Ok(VolumeStatus { volume_id, backing, lock, holder_runs_here, process, log })
+    Ok(VolumeStatus { volume_id, backing, lock, holder_runs_here, process, dead_mounts, log })
 }
 
 fn describe_mount(mounted: &Mounted) -> String {
@@ -131,6 +135,12 @@ fn describe_volume(status: &VolumeStatus) -> String {
             lines.push(format!("last opened by process {} on {}, which may still run", lock.pid, lock.host));
         }
         _ => lines.push("not in use".to_owned()),
+    }
+    for point in &status.dead_mounts {
+        lines.push(format!(
+            "the process of its mount at {} is gone; `kmsfs umount` removes it",
+            point.display()
+        ));
     }
     lines.push(format!("log {}", status.log.display()));
     lines.join("\n")

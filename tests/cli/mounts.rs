@@ -78,7 +78,15 @@ fn a_mount_whose_process_was_killed_is_cleaned_up_and_recovered() {
 fn umount_of_a_mount_whose_process_was_killed() {
     let place = Place::with_mount();
     place.kill_server();
+    for of in ["mount", "backing"] {
+        let ran = place.run(["status", of]).ok();
+        assert!(
+            ran.out.contains("not in use") && ran.out.contains("mount is gone; `kmsfs umount`"),
+            "{ran:?}"
+        );
+    }
     let ran = place.umount().ok();
+    assert!(!place.run(["status", "backing"]).ok().out.contains("is gone"));
     assert!(ran.err.contains("was gone; the next mount recovers"), "{ran:?}");
     assert!(std::fs::metadata(place.path("mount")).is_ok());
 }
