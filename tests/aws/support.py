@@ -10,6 +10,7 @@ import boto3
 import botocore.config
 
 REGION = "us-east-1"
+OTHER_REGION = "eu-west-1"
 ACCOUNT = "111122223333"
 
 
@@ -60,13 +61,13 @@ class Server:
         return self.process.wait(timeout=20)
 
 
-def client(service, endpoint, key, **more):
+def client(service, endpoint, key, region=REGION, **more):
     """A client that tries once, so that a test sees what the server said."""
     retries = {"max_attempts": 1, "mode": "standard"}
     return boto3.client(
         service,
         endpoint_url=endpoint,
-        region_name=REGION,
+        region_name=region,
         aws_access_key_id=key["AccessKeyId"],
         aws_secret_access_key=key["SecretAccessKey"],
         config=botocore.config.Config(retries=retries),
@@ -80,11 +81,29 @@ class Served(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.keystore = Keystore()
-        cls.server = Server(cls.keystore)
+        cls.server = Server(cls.keystore, "--regions", OTHER_REGION)
         cls.kms = client("kms", cls.server.endpoint, cls.keystore.admin)
         cls.addClassCleanup(cls.keystore.place.cleanup)
         cls.addClassCleanup(cls.server.stop)
         cls.addClassCleanup(cls.kms.close)
+
+    def abroad(self):
+        """A client of the other Region."""
+        kms = client("kms", self.server.endpoint, self.keystore.admin, region=OTHER_REGION)
+        self.addCleanup(kms.close)
+        return kms
+
+    def environment(self):
+        """What a program needs to find the server, and who it is."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": self.keystore.place.name,
+            "AWS_ENDPOINT_URL_KMS": self.server.endpoint,
+            "AWS_ENDPOINT_URL_STS": self.server.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": self.keystore.admin["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": self.keystore.admin["SecretAccessKey"],
+        }
 
     def key(self, **more):
         """The ARN of a new key."""

@@ -132,7 +132,8 @@ class Constraints(Served):
     def test_enough_is_known(self):
         missing = sorted(set(self.model.operation_names) - set(self.known))
         print(f"{len(self.known)} operations served, {len(missing)} not: {', '.join(missing)}")
-        self.assertGreaterEqual(len(self.known), 26)
+        # Those of custom key stores are counted where their providers are.
+        self.assertEqual([name for name in missing if "CustomKeyStore" not in name], [])
 
     def test_required_members(self):
         for operation in self.known:

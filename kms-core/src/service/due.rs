@@ -42,6 +42,10 @@ impl Core {
         self.credentials.sync(counter);
         let (settled, failed) = self.sweep()?;
         self.release_connections()?;
+        // Nobody's request fails because the last use of a key could not be written down.
+        if let Err(error) = self.write_usage() {
+            tracing::warn!(%error, "the last use of keys could not be written");
+        }
         let scrubbed = self.store.scrub()?;
         Ok(DueReport { settled, failed, scrubbed })
     }
@@ -89,6 +93,7 @@ impl Core {
             custom_key_stores::leave_key_store(tx, &record)?;
             settled.done.push("DeleteKey");
             tx.erase_key(key_id)?;
+            self.leave_family(tx, &record, now)?;
             return Ok(settled);
         }
         let erased = handles(tx, &record, |material_id| {
@@ -107,6 +112,9 @@ impl Core {
                 schedule.next_date = now.plus_days(i64::from(schedule.period_days));
             }
             tx.put_material_handle(key_id, &fresh.material_id, &fresh.handle)?;
+        }
+        if record != before {
+            self.share(tx, &mut record)?;
         }
         // Of many threads that find a key due at the same moment, one writes.
         if record != before {
@@ -154,7 +162,7 @@ impl Core {
 
 fn rotation_is_due(record: &KeyRecord, now: Timestamp) -> bool {
     let due = record.rotation.schedule.is_some_and(|schedule| schedule.next_date <= now);
-    due && record.origin == Origin::AwsKms && record.state(now) == KeyState::Enabled
+    due && record.origin == Origin::AwsKms && record.state(now) == KeyState::Enabled && !record.is_replica()
 }
 
 /// The handles of the materials that `wanted` picks and that are here.
@@ -177,7 +185,8 @@ pub(super) fn handles(
     Ok(found)
 }
 
-/// Erases one material; its record stays, because only the same material may come back in its place.
+/// Erases one material. Its record stays, because only the same material may come back in its place; but not that of
+/// one that waits for its rotation, which was never part of the key.
 pub(super) fn erase_material(
     tx: &dyn WriteTx,
     record: &mut KeyRecord,
@@ -187,6 +196,9 @@ pub(super) fn erase_material(
         material.present = false;
         material.valid_to = None;
         material.expiration_model = None;
+    }
+    if !record.is_replica() {
+        record.materials.retain(|material| material.present || !material.is_pending());
     }
     tx.erase_material_handle(&record.key_id, material_id)
 }

@@ -42,6 +42,8 @@ impl Core {
             policy: None,
             custom_key_store: None,
             unavailable: false,
+            family: None,
+            pending_window_days: None,
         };
         let alias = AliasRecord { name: name.clone(), key_id, creation_date: now, last_updated_date: now };
         let found = store::write(&*self.store, |tx| {

@@ -273,6 +273,37 @@ fn put_into(stage: &Stage, state: ConnectionState) -> CustomKeyStoreId {
 }
 
 #[test]
+fn a_store_is_of_its_region() {
+    let here = Stage::new();
+    let kms = here.fixture.kms.in_region(&"eu-west-1".parse().expect("a Region")).expect("served");
+    let fixture = Fixture { kms, clock: here.fixture.clock.clone(), caller: local(), dir: None };
+    let there = Stage { fixture, backend: Arc::clone(&here.backend) };
+    let own = here.create_token("s").expect("creates");
+    // As in AWS, names, tokens and limits are of one Region.
+    let other = there.create_token("s").expect("creates");
+    for (stage, id) in [(&here, &own), (&there, &other)] {
+        let ids: Vec<_> = stage
+            .list(Default::default())
+            .expect("lists")
+            .into_iter()
+            .map(|it| it.custom_key_store_id)
+            .collect();
+        assert_eq!(ids, std::slice::from_ref(id));
+    }
+    here.connect(&own).expect("connects");
+    assert_eq!(code(there.connect(&own)), "CustomKeyStoreNotFoundException");
+    assert_eq!(code(there.create_key(&own)), "CustomKeyStoreNotFoundException");
+    assert_eq!(code(there.create_key(&other)), INVALID);
+    there.connect(&other).expect("connects");
+    let key_id = there.create_key(&other).expect("creates");
+    let blob = there.fixture.encrypt(key_id, b"text").expect("encrypts");
+    assert_eq!(there.fixture.decrypt(&blob), Ok(b"text".to_vec()));
+    assert!(here.fixture.decrypt(&blob).is_err(), "the key is not one of this Region");
+    here.disconnect(&own).expect("disconnects");
+    assert_eq!(there.fixture.decrypt(&blob), Ok(b"text".to_vec()), "the other store is connected");
+}
+
+#[test]
 fn every_operation_in_every_connection_state() {
     type Operation = fn(&Stage, &CustomKeyStoreId) -> Result<(), KmsError>;
     let operations: [(&str, Operation, [&str; 3]); 7] = [

@@ -248,3 +248,26 @@ fn bytes_flipped_anywhere_in_the_file_never_give_a_wrong_plaintext() {
         }
     }
 }
+
+/// A record is sealed for its Region: a key that was moved to another one by hand, with all that it has, is none.
+#[test]
+fn a_key_that_was_moved_to_another_region_by_hand_is_an_error_there() {
+    let target = Target::new();
+    let good = target.answers();
+    for table in ["kms_key", "material", "alias", "kms_grant"] {
+        let sql = format!("UPDATE {table} SET region = 'eu-west-1'");
+        target.database.execute(&sql, []).expect("updates");
+    }
+    // Here they are gone, which is an error wherever one of them is named.
+    assert!(target.answers()[..5].iter().all(Result::is_err));
+    let there = target.fixture.kms.in_region(&"eu-west-1".parse().expect("a Region")).expect("served");
+    let caller = &target.fixture.caller;
+    let described = there.describe_key(caller, &DescribeKeyRequest::new(target.keys[0]));
+    assert!(matches!(described, Err(KmsError::CorruptRecord(_))), "{described:?}");
+    let opened = there.decrypt(caller, &DecryptRequest::new(target.blobs[0].clone(), context()));
+    assert!(matches!(opened, Err(KmsError::CorruptRecord(_))), "{opened:?}");
+    for table in ["kms_key", "material", "alias", "kms_grant"] {
+        target.database.execute(&format!("UPDATE {table} SET region = ''"), []).expect("updates");
+    }
+    assert_eq!(target.answers(), good);
+}
