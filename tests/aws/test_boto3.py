@@ -307,11 +307,6 @@ class Callers(Served):
 
 
 class Authorization(Served):
-    def as_user(self, name):
-        kms = client("kms", self.server.endpoint, self.keystore.user(name))
-        self.addCleanup(kms.close)
-        return kms
-
     def put_policy(self, user, statement):
         path = self.keystore.path(f"{user}.json")
         with open(path, "w", encoding="ascii") as file:
