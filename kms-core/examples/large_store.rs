@@ -1,6 +1,6 @@
 //! Measures lists over a durable store with very many keys, and decisions that ask for the aliases of a key.
 //!
-//! `cargo run --release -p kms-core --example large_store [KEYS]`
+//! `cargo run --release --workspace --example large_store [KEYS]` (docs/performance.md)
 #![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
