@@ -530,6 +530,7 @@ impl WriteTx for SqliteTx<'_> {
 mod tests {
     use super::*;
     use crate::seal::{Purpose, RootKey};
+    use crate::store::custom_key_stores::contract::some_key_store;
 
     /// A record as it was written before keys had policies.
     const FIRST_RECORD: &str = r#"{"key_id":"6f1b8bd8-3b57-4f2b-9d6b-2c1f7c1b0a11","key_spec":"SYMMETRIC_DEFAULT",
@@ -545,16 +546,10 @@ mod tests {
         let sealer = || root.sealer(Purpose::Records).expect("derives");
         let key_id: KeyId = "6f1b8bd8-3b57-4f2b-9d6b-2c1f7c1b0a11".parse().expect("a key id");
         let sealed = sealer().seal(&[b"key", &key_id.to_bytes()], FIRST_RECORD.as_bytes()).expect("seals");
-        let first = connect(&path).expect("connects");
-        first
-            .execute_batch("CREATE TABLE migration (version INTEGER NOT NULL PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
-            .and_then(|()| first.execute_batch(MIGRATIONS[0]))
-            .and_then(|()| first.execute("INSERT INTO migration VALUES (1, 'then')", []))
-            .and_then(|_| {
-                let row = params![key_id.to_string(), sealed];
-                first.execute("INSERT INTO kms_key VALUES (?1, NULL, ?2)", row)
-            })
-            .expect("fills");
+        let mut first = connect(&path).expect("connects");
+        migrate(&mut first, &MIGRATIONS[..1]).expect("migrates");
+        let row = params![key_id.to_string(), sealed];
+        first.execute("INSERT INTO kms_key VALUES (?1, NULL, ?2)", row).expect("fills");
         drop(first);
         let store = SqliteStore::open(&path, RecordCodec::new(sealer())).expect("opens");
         let record = super::super::read(&store, |tx| Ok(tx.key(&key_id)?)).expect("reads").expect("is there");
@@ -565,5 +560,25 @@ mod tests {
             })
             .expect("reads");
         assert_eq!(usize::try_from(version), Ok(MIGRATIONS.len()));
+    }
+
+    #[test]
+    fn a_key_store_from_before_there_were_regions_is_of_the_home() {
+        let dir = tempfile::TempDir::new().expect("temporary directory");
+        let path = dir.path().join("keys.sqlite");
+        let root = RootKey::generate().expect("random");
+        let codec = RecordCodec::new(root.sealer(Purpose::Records).expect("derives"));
+        let record = some_key_store();
+        let sealed = codec.seal_key_store(&Locality::Home, &record).expect("seals");
+        let mut before = connect(&path).expect("connects");
+        migrate(&mut before, &MIGRATIONS[..5]).expect("migrates");
+        let row = params![record.id.as_str(), sealed];
+        before.execute("INSERT INTO custom_key_store VALUES (?1, ?2)", row).expect("fills");
+        drop(before);
+        let store = SqliteStore::open(&path, codec).expect("opens");
+        let away = store.at(&Locality::Away("eu-west-1".parse().expect("a Region")));
+        let found =
+            |store: &dyn MetadataStore| super::super::read(store, |tx| Ok(tx.list_custom_key_stores()?));
+        assert_eq!((found(&store), found(&*away)), (Ok(vec![record]), Ok(Vec::new())));
     }
 }

@@ -17,6 +17,10 @@ fn record(name: &str, config: KeyStoreConfig) -> CustomKeyStoreRecord {
     }
 }
 
+pub(in crate::store) fn some_key_store() -> CustomKeyStoreRecord {
+    record("a", token())
+}
+
 fn token() -> KeyStoreConfig {
     KeyStoreConfig::Token(TokenConfig {
         module: "/usr/lib/\u{e9}.so".into(),
