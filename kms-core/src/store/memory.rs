@@ -194,8 +194,13 @@ impl ReadTx for MemoryTx<'_> {
 
     fn localities(&self) -> Result<Vec<Locality>, StoreError> {
         let state = self.state.borrow();
-        let with_keys = state.regions.iter().filter(|(_, regional)| !regional.keys.is_empty());
-        Ok(with_keys.map(|(locality, _)| locality.clone()).collect())
+        let used = |regional: &Regional| !regional.keys.is_empty() || !regional.key_stores.is_empty();
+        Ok(state
+            .regions
+            .iter()
+            .filter(|(_, regional)| used(regional))
+            .map(|(locality, _)| locality.clone())
+            .collect())
     }
 }
 

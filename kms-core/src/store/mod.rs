@@ -149,7 +149,7 @@ pub trait ReadTx: ReadIdentities + ReadKeyStores {
     /// Since when this store has been told of uses.
     fn usage_recorded_since(&self) -> Result<Timestamp, StoreError>;
 
-    /// The Regions that have keys.
+    /// The Regions that have keys or custom key stores, in order.
     fn localities(&self) -> Result<Vec<Locality>, StoreError>;
 }
 

@@ -394,7 +394,8 @@ impl ReadTx for SqliteTx<'_> {
                        UNION ALL
                        SELECT (SELECT min(region) FROM kms_key WHERE region > found.region)
                        FROM found WHERE found.region IS NOT NULL
-                   ) SELECT region FROM found WHERE region IS NOT NULL";
+                   ) SELECT region FROM found WHERE region IS NOT NULL
+                   UNION SELECT region FROM custom_key_store ORDER BY 1";
         let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(backend)?;
         let parse = |text: String| {

@@ -168,8 +168,9 @@ fn a_store_is_of_its_region() {
     let fixture = Fixture { kms, clock: here.fixture.clock.clone(), caller: local(), dir: None };
     let there = Stage { fixture, backend: Arc::clone(&here.backend) };
     let own = here.create_token("s").expect("creates");
-    // As in AWS, names, tokens and limits are of one Region.
-    let other = there.create_token("s").expect("creates");
+    assert_eq!(code(there.create_token("s")), "CloudHsmClusterInUseException", "a token has one login");
+    let other = there.create_token("t").expect("creates");
+    there.rename(&other, "s").expect("names are of one Region");
     for (stage, id) in [(&here, &own), (&there, &other)] {
         let ids: Vec<_> = stage
             .list(Default::default())

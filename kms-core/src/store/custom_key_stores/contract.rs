@@ -72,7 +72,8 @@ pub(in crate::store) fn custom_key_stores_round_trip((store, _dir): Fixture) {
 }
 
 pub(in crate::store) fn custom_key_stores_are_apart_by_region((store, _dir): Fixture) {
-    let away = store.at(&Locality::Away("eu-west-1".parse().expect("a Region")));
+    let region = Locality::Away("eu-west-1".parse().expect("a Region"));
+    let away = store.at(&region);
     let (own, other) = (record("a", token()), record("a", proxy()));
     for (store, record) in [(&*store, &own), (&*away, &other)] {
         write(store, |tx| Ok(tx.put_custom_key_store(record)?)).expect("writes");
@@ -81,6 +82,7 @@ pub(in crate::store) fn custom_key_stores_are_apart_by_region((store, _dir): Fix
         read(store, |tx| {
             assert_eq!(tx.list_custom_key_stores()?, std::slice::from_ref(record));
             assert_eq!(tx.custom_key_store(&stranger.id)?, None);
+            assert_eq!(tx.localities()?, [Locality::Home, region.clone()]);
             Ok(())
         })
         .expect("reads");

@@ -11,6 +11,12 @@ pub(in crate::store) struct KeyStoreState {
     records: BTreeMap<CustomKeyStoreId, CustomKeyStoreRecord>,
 }
 
+impl KeyStoreState {
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
 impl ReadKeyStores for MemoryTx<'_> {
     fn custom_key_store(&self, id: &CustomKeyStoreId) -> Result<Option<CustomKeyStoreRecord>, StoreError> {
         Ok(self.key_stores(|state| state.records.get(id).cloned()))

@@ -247,7 +247,8 @@ impl ReadTx for PostgresTx<'_, '_> {
                        UNION ALL
                        SELECT (SELECT min(region) FROM kms_key WHERE region > found.region)
                        FROM found WHERE found.region IS NOT NULL
-                   ) SELECT region FROM found WHERE region IS NOT NULL";
+                   ) SELECT region FROM found WHERE region IS NOT NULL
+                   UNION SELECT region COLLATE \"C\" FROM custom_key_store ORDER BY 1";
         let parse = |row: &Row| {
             let text: String = row.get(0);
             Locality::from_column(&text).ok_or(StoreError::Corrupt { what: format!("Region {text:?}") })
