@@ -6,7 +6,7 @@
 use super::{Core, custom_key_stores, rotation};
 use crate::custody::NewMaterial;
 use crate::error::KmsError;
-use crate::model::{KeyId, KeyState, MaterialId, Origin, RotationType, Timestamp};
+use crate::model::{KeyArn, KeyId, KeyState, MaterialId, Origin, RotationType, Timestamp};
 use crate::store::{self, KeyRecord, StoreError, WriteTx};
 
 /// The most keys that one sweep takes on.
@@ -32,6 +32,8 @@ struct Settled {
     erased: ErasedHandles,
     /// How it is recorded.
     done: Vec<&'static str>,
+    /// A primary whose waiting period began, because its last replica was deleted.
+    begun: Option<KeyArn>,
 }
 
 impl Core {
@@ -74,7 +76,9 @@ impl Core {
             false => None,
         };
         let settled = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;
-        settled.done.iter().for_each(|operation| self.note_by_itself(operation, key_id));
+        let arn = self.arn(key_id);
+        settled.done.iter().for_each(|operation| self.note_by_itself(operation, &arn));
+        settled.begun.iter().for_each(|primary| self.note_by_itself("ScheduleKeyDeletion", primary));
         self.finish_erasure(&seen, &settled.erased)
     }
 
@@ -93,7 +97,7 @@ impl Core {
             custom_key_stores::leave_key_store(tx, &record)?;
             settled.done.push("DeleteKey");
             tx.erase_key(key_id)?;
-            self.leave_family(tx, &record, now)?;
+            settled.begun = self.leave_family(tx, &record, now)?;
             return Ok(settled);
         }
         let erased = handles(tx, &record, |material_id| {

@@ -34,15 +34,19 @@ impl Core {
 
     pub(super) fn multi_region_configuration(&self, record: &KeyRecord) -> Option<MultiRegionConfiguration> {
         let family = self.family(record)?;
-        let key = |region: &Region| {
-            let realm = Realm { region: region.clone(), account: self.realm.account.clone() };
-            MultiRegionKey { arn: KeyArn::new(&realm, &record.key_id), region: region.clone() }
+        let key = |region: &Region| MultiRegionKey {
+            arn: self.arn_in(region, &record.key_id),
+            region: region.clone(),
         };
         Some(MultiRegionConfiguration {
             multi_region_key_type: key_type(&family),
             primary_key: key(&family.primary),
             replica_keys: family.replicas.iter().map(key).collect(),
         })
+    }
+
+    fn arn_in(&self, region: &Region, key_id: &KeyId) -> KeyArn {
+        KeyArn::new(&Realm { region: region.clone(), account: self.realm.account.clone() }, key_id)
     }
 
     fn locality(&self, region: &Region) -> Locality {
@@ -217,24 +221,28 @@ impl Core {
 
     /// Takes a key that was deleted out of the records of its relatives. A primary that waited for its last replica
     /// begins its own waiting period now, not when the replica was due: whoever wants to keep it has all of that time.
+    /// Its ARN is returned then.
     pub(super) fn leave_family(
         &self,
         tx: &dyn WriteTx,
         gone: &KeyRecord,
         now: Timestamp,
-    ) -> Result<(), KmsError> {
-        let Some(family) = gone.family.as_ref().filter(|family| !family.is_primary) else { return Ok(()) };
+    ) -> Result<Option<KeyArn>, KmsError> {
+        let Some(family) = gone.family.as_ref().filter(|family| !family.is_primary) else { return Ok(None) };
         let there = tx.at(&self.locality(&family.primary));
-        let Some(mut primary) = there.key(&gone.key_id)? else { return Ok(()) };
+        let Some(mut primary) = there.key(&gone.key_id)? else { return Ok(None) };
+        let mut begun = None;
         if let Some(family) = &mut primary.family {
             family.replicas.retain(|region| *region != self.realm.region);
             if let (true, Some(window)) = (family.replicas.is_empty(), primary.pending_window_days) {
                 primary.pending_window_days = None;
                 primary.deletion_date = Some(now.plus_days(i64::from(window)));
+                begun = Some(self.arn_in(&family.primary, &gone.key_id));
             }
         }
         self.share(&*there, &mut primary)?;
-        Ok(there.put_key(&primary)?)
+        there.put_key(&primary)?;
+        Ok(begun)
     }
 }
 

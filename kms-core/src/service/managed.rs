@@ -56,7 +56,7 @@ impl Core {
             Ok(key_id)
         })?;
         if found == key_id {
-            self.note_by_itself("CreateKey", &key_id);
+            self.note_by_itself("CreateKey", &self.arn(&key_id));
         }
         Ok(found)
     }

@@ -126,6 +126,8 @@ fn records_of_several_regions_are_in_one_log_and_name_the_key_of_each() {
     let promote = UpdatePrimaryRegionRequest { key_id: key_id.into(), primary_region: away };
     kms.update_primary_region(caller, &promote).expect("promotes");
     fixture.schedule_deletion(key_id, 7).expect("schedules");
+    let delete = ScheduleKeyDeletionRequest { key_id: key_id.into(), pending_window_in_days: Some(9) };
+    there.schedule_key_deletion(caller, &delete).expect("waits for the replica");
     fixture.clock.advance_days(8);
     there.run_due().expect("runs");
     let (here, abroad) = (fixture.arn(key_id), KeyArn::new(there.realm(), &key_id).to_string());
@@ -136,7 +138,10 @@ fn records_of_several_regions_are_in_one_log_and_name_the_key_of_each() {
         ("GetKeyLastUsage", "Success", &abroad, None),
         ("UpdatePrimaryRegion", "Success", &here, Some("eu-west-1")),
         ("ScheduleKeyDeletion", "Success", &here, None),
+        ("ScheduleKeyDeletion", "Success", &abroad, None),
         ("DeleteKey", "Success", &here, None),
+        // By itself: now the waiting period of the primary begins.
+        ("ScheduleKeyDeletion", "Success", &abroad, None),
     ];
     let all = records(kms);
     let found = all.iter().map(|one| {
@@ -148,7 +153,8 @@ fn records_of_several_regions_are_in_one_log_and_name_the_key_of_each() {
         )
     });
     assert_eq!(found.collect::<Vec<_>>(), expected);
-    assert_eq!(verified(&there).sound, 7);
+    assert_eq!(verified(&there).sound, 9);
+    assert_eq!(all[8].principal, "kms.amazonaws.com");
 }
 
 #[test]
