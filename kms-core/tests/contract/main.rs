@@ -13,6 +13,7 @@ mod crypto;
 mod custom_key_stores;
 mod deletion;
 mod downtime;
+mod families;
 mod faults;
 mod fixture;
 mod grants;
