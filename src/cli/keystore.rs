@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, KeystoreError, Place, RootKeySource};
-use kms_core::model::{Caller, Plaintext, Realm};
+use kms_core::model::{Caller, Plaintext, Realm, Region};
 use kms_core::service::EmbeddedKms;
 use kms_core::store::PostgresConfig;
 use zeroize::Zeroizing;
@@ -104,6 +104,16 @@ impl KeystoreArgs {
 
     fn given_secret(&self) -> Result<Option<Secret>> {
         given_secret(self.key_file.as_ref(), self.passphrase_file.as_ref())
+    }
+
+    /// Opens the keystore for its own Region, these ones, and no others.
+    pub(super) fn open_for(&self, regions: &[Region]) -> Result<Arc<EmbeddedKms>> {
+        let (dir, secret) = self.secret()?;
+        let place = place(&dir)?;
+        let builder = place
+            .open_builder(&secret.source())
+            .with_context(|| format!("cannot open the keystore {place}"))?;
+        Ok(Arc::new(builder.regions(regions.iter().cloned()).build()))
     }
 
     /// Opens the keystore.
