@@ -17,7 +17,7 @@ use crate::format::{
     SealFrame, SessionNumber,
 };
 use crate::journal::clear_entries_from;
-use crate::store::{BackingNode, FileRef, StoreErrorKind};
+use crate::store::{BackingNode, FileAccess, FileRef, StoreErrorKind};
 
 const SECTOR: usize = 512;
 /// What is read of a file at once when it is opened, if it is not longer: header and content in one turn of the
@@ -47,8 +47,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
     file.will_need(0, backing_len.min(READ_TOGETHER));
     let mut page = [0; PAGE];
     file.read_at(&mut page, 0)?;
-    let crashed = ctx.history.crashed_between(SessionNumber(0), ctx.session);
-    if crashed && is_torn_creation(&page) && !outlived_a_session(ctx, &page) {
+    if ctx.was_cut_off(&page) {
         tracing::warn!("a file that was being created when the volume crashed is empty now");
         if ctx.journal.is_some() {
             // Durable at once, so that a second crash cannot mix this header with the next one.
@@ -64,6 +63,31 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
     }
     let keys = ctx.keys.unwrap(&header.identity, &header.slots)?;
     Opening { ctx, file, backing_len, header, head: head_entries(&page), keys }.open()
+}
+
+impl FileContext {
+    /// Whether a crash cut off the creation of the closed file `node`: it is empty as soon as it is opened, whatever
+    /// size its backing file shows. Costs nothing in a volume that never crashed.
+    ///
+    /// # Errors
+    /// The backing file's.
+    pub fn is_cut_off(&self, node: &dyn BackingNode) -> Result<bool, FileError> {
+        if !self.has_crashed() {
+            return Ok(false);
+        }
+        let mut page = [0; PAGE];
+        node.open_file(FileAccess::Read)?.read_at(&mut page, 0)?;
+        Ok(self.was_cut_off(&page))
+    }
+
+    fn has_crashed(&self) -> bool {
+        self.history.crashed_between(SessionNumber(0), self.session)
+    }
+
+    /// Whether `page`, the first one of a file that is not empty, says so.
+    fn was_cut_off(&self, page: &[u8; PAGE]) -> bool {
+        self.has_crashed() && is_torn_creation(page) && !outlived_a_session(self, page)
+    }
 }
 
 /// Whether a sector of the header that every file has was never written: the creation did not reach the disk.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attr::MODE_BITS;
 use super::inode::Inode;
-use super::{Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId};
+use super::{Attr, Caller, Entry, FsError, FsResult, MountedVolume, NewMode, NodeId};
 use crate::file::EncryptedFile;
 use crate::format::{DIR_ID_NAME, DomainId};
 use crate::names::{BackingEntry, DirNames, NameError};
@@ -61,7 +61,19 @@ impl MountedVolume {
         } else {
             self.attr_of(&inode)
         };
-        attr.map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))
+        let entry = attr.map(|attr| Entry { attr }).inspect_err(|_| self.forget(inode.id, 1))?;
+        Ok(Entry { attr: self.with_lasting_size(entry.attr, &inode) })
+    }
+
+    /// A kernel that collects writes keeps the size that it is shown first. So that of a file whose creation a crash cut
+    /// off, which goes with the first open, must not be shown.
+    fn with_lasting_size(&self, mut attr: Attr, inode: &Inode) -> Attr {
+        let may_go = self.sizes_stick() && attr.kind == NodeKind::File && attr.size > 0;
+        if may_go && self.context.live_size(inode.backing_ino).is_none() {
+            let cut_off = inode.node().is_ok_and(|node| self.context.is_cut_off(&*node).unwrap_or(false));
+            attr.size = if cut_off { 0 } else { attr.size };
+        }
+        attr
     }
 
     /// Adds an entry with `add`, and before it the link that a long name needs. The link goes again if the

@@ -310,3 +310,21 @@ fn closed_nodes_are_opened_again_and_those_without_a_name_stay_open() {
     assert!(held[1].is_open(), "pinned");
     assert_eq!(held[1].node().unwrap().stat().unwrap().nlink, 0);
 }
+
+#[test]
+fn a_kernel_that_keeps_sizes_is_not_shown_that_of_a_file_which_a_crash_cut_off() {
+    let World { store, service, _volume: volume, fs, .. } = World::with_names(NameMode::Plain);
+    fs.create(ROOT, NodeId::ROOT, name("cut"), MODE).unwrap();
+    // Without a word to the volume: a crash.
+    drop((fs, volume));
+    let node = store.root().lookup(name("cut")).unwrap();
+    node.open_file(crate::store::FileAccess::ReadWrite).unwrap().set_len(3 * 4096).unwrap();
+    let options = OpenOptions { journal_len: 1, ..OpenOptions::new(VolumeMode::Exclusive) };
+    let volume = OpenVolume::open_with(store, service, TestService::caller(), &options).unwrap();
+    let fs = MountedVolume::new(VolumeParts::of(&volume, true)).unwrap();
+    let shown = || fs.lookup(NodeId::ROOT, name("cut")).unwrap().unwrap().attr;
+    assert_eq!(shown().size, 4096);
+    fs.set_sizes_stick(true);
+    assert_eq!(shown().size, 0);
+    assert_eq!(fs.read(shown().id, 0, &mut [0; 10]).unwrap(), 0);
+}

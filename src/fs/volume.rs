@@ -86,6 +86,8 @@ pub struct MountedVolume {
     pub(super) ahead: Ahead,
     held: HeldContents,
     down: AtomicBool,
+    /// Whether the kernel keeps the size of a file that it was shown first.
+    sizes_stick: AtomicBool,
     dir_sync: AtomicBool,
     root_dev: u64,
     root_ino: u64,
@@ -132,6 +134,7 @@ impl MountedVolume {
             ahead: Ahead::default(),
             held: HeldContents::default(),
             down: AtomicBool::new(false),
+            sizes_stick: AtomicBool::new(false),
             dir_sync: AtomicBool::new(false),
             root_dev: stat.dev,
             root_ino: stat.ino,
@@ -181,6 +184,15 @@ impl MountedVolume {
     pub(super) fn hold_new(&self, inode: &Arc<Inode>, content: Arc<EncryptedFile>) {
         inode.adopt(content);
         self.held.hold(inode);
+    }
+
+    /// Whether the kernel keeps the size of a file that it was shown first, as one does that collects writes.
+    pub fn set_sizes_stick(&self, on: bool) {
+        self.sizes_stick.store(on, Ordering::Relaxed);
+    }
+
+    pub(super) fn sizes_stick(&self) -> bool {
+        self.sizes_stick.load(Ordering::Relaxed)
     }
 
     /// Whether each change of a directory is made durable before the request is answered.

@@ -117,6 +117,7 @@ fn reply_sized(done: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         self.write_back = features::request(config, self.write_back);
+        self.volume.set_sizes_stick(self.write_back);
         Ok(())
     }
 
