@@ -323,7 +323,7 @@ fn a_kernel_that_keeps_sizes_is_not_shown_that_of_a_file_which_a_crash_cut_off()
     let volume = OpenVolume::open_with(store, service, TestService::caller(), &options).unwrap();
     let fs = MountedVolume::new(VolumeParts::of(&volume, true)).unwrap();
     let shown = || fs.lookup(NodeId::ROOT, name("cut")).unwrap().unwrap().attr;
-    assert_eq!(shown().size, 4096);
+    assert_eq!(shown().size, 8192);
     fs.set_sizes_stick(true);
     assert_eq!(shown().size, 0);
     assert_eq!(fs.read(shown().id, 0, &mut [0; 10]).unwrap(), 0);
