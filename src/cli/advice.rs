@@ -228,6 +228,11 @@ fn maintenance(error: &MaintenanceError) -> Verdict {
         MaintenanceError::KeyNotUsed { .. } => {
             say(S::KeyUnusable, "Nothing was erased. `kmsfs info BACKING` shows the keys of the volume.")
         }
+        MaintenanceError::AlsoOpens { .. } => say(
+            S::KeyUnusable,
+            "Nothing was erased. Take the key away from the other recipients, or them from it, with `kmsfs rewrap BACKING \
+             --remove-recipient KEY`.",
+        ),
         MaintenanceError::StillOpens { .. } => say(
             S::NotErased,
             "Run the command again; if it stays so, the key management service did not do its work.",
@@ -255,8 +260,24 @@ fn keystore(error: &KeystoreError) -> Verdict {
         }
         KeystoreError::WrongSource { .. } => say(
             S::WrongPassphrase,
-            "A keystore with a key file needs --key-file FILE, one with a passphrase none.",
+            "`kmsfs keystore info` shows what opens it: --key-file FILE, --credential NAME, --recovery-key-file FILE, \
+             --share-file FILE, or a passphrase without an option.",
         ),
+        KeystoreError::WrongCredential => {
+            say(S::WrongPassphrase, "Pass the credential that the keystore was sealed with.")
+        }
+        KeystoreError::NoCredential { name } => say(
+            S::WrongPassphrase,
+            format!(
+                "Run it as a service with LoadCredential={name}:PATH or LoadCredentialEncrypted={name}:PATH."
+            ),
+        ),
+        KeystoreError::WrongRecoveryKey | KeystoreError::WrongShares => {
+            say(S::WrongPassphrase, "Copy it again, one line to a file; a slip of the pen is noticed.")
+        }
+        KeystoreError::TooFewShares { .. } => {
+            say(S::WrongPassphrase, "Give --share-file FILE once for each share.")
+        }
         KeystoreError::KeyFile { .. } => {
             say(S::WrongPassphrase, "Name the right key file with --key-file FILE.")
         }
@@ -296,10 +317,16 @@ fn key(error: &KeyError) -> Verdict {
             say(S::KeyUnusable, "The policy of the key has to allow its use by kmsfs.")
         }
         KeyError::Service(error) => kms(error),
+        KeyError::NotARecipient(_) => say(S::Usage, "`kmsfs info BACKING` shows the recipients."),
+        KeyError::LastRecipient(_) => say(
+            S::Usage,
+            "Go to another key with `kmsfs rewrap BACKING --to KEY`, or destroy it with `kmsfs erase`.",
+        ),
+        KeyError::Place(_) => bare(S::Usage),
         KeyError::Tampered { .. } | KeyError::DomainTampered { .. } | KeyError::Format(_) => {
             say(S::Damaged, "Restore it from a backup.")
         }
-        KeyError::ForeignKey { .. } | KeyError::UnknownDomain(_) => {
+        KeyError::ForeignKey { .. } | KeyError::UnknownDomain(_) | KeyError::UnknownDomainKey(_) => {
             say(S::Damaged, "The file comes from another volume, or the record of its domain is lost.")
         }
         KeyError::Store(error) => store(error),
@@ -311,6 +338,11 @@ fn kms(error: &KmsError) -> Verdict {
     match error {
         KmsError::CorruptRecord(_) => say(S::BadKeystore, "Restore the keystore from a backup."),
         error if error.is_key_unusable() => bare(S::KeyUnusable),
+        KmsError::DependencyTimeout(_) => say(
+            S::KmsRefused,
+            "Check the network, the endpoint (`kmsfs info BACKING` shows it, --endpoint-url URL names another) and the \
+             credentials (`aws sts get-caller-identity`).",
+        ),
         _ => bare(S::KmsRefused),
     }
 }

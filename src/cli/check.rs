@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::access::AccessArgs;
 use super::error::CliError;
-use super::keystore::KeystoreArgs;
 use super::offline::OfflineVolume;
 use super::output::Output;
 use super::progress::Bar;
@@ -26,7 +26,7 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ struct Found {
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<()> {
     let backing = backing_of(&args.backing)?;
     let mode = if args.repair { OpenMode::Exclusive } else { OpenMode::ReadOnly };
-    let volume = OfflineVolume::open(&backing, &args.keystore, mode)?;
+    let volume = OfflineVolume::open(&backing, &args.access, &[], mode)?;
     let bar = Bar::new("checking", None);
     let options = CheckOptions { contents: !args.quick };
     let outcome = maintenance::check(volume.get(), options, &|progress| bar.show(progress));

@@ -31,12 +31,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum Request {
     /// What it is and how it is.
     Status,
-    /// Make the empty directory `path`, relative to the mountpoint, a domain under `key`.
+    /// Make the empty directory `path`, relative to the mountpoint, a domain under `keys`.
     Protect {
         /// The directory.
         path: PathBuf,
-        /// The KMS key.
-        key: String,
+        /// The KMS keys, the first one first.
+        keys: Vec<String>,
     },
     /// Read the domain records again and close what may not be used any more.
     Reload,
@@ -84,8 +84,8 @@ pub(super) struct MountStatus {
     pub(super) read_only: bool,
     /// The session; none for a read-only mount.
     pub(super) session: Option<u32>,
-    /// The keystore.
-    pub(super) keystore: PathBuf,
+    /// The keystore, if a key is in it.
+    pub(super) keystore: Option<PathBuf>,
     /// The log file; none in the foreground.
     pub(super) log: Option<PathBuf>,
     /// Seconds since 1970 at which it began.
@@ -104,6 +104,10 @@ pub(super) struct DomainStatus {
     pub(super) id: String,
     /// The ARN of its KMS key.
     pub(super) key: String,
+    /// Where that is, if it is not in the keystore: the Region, and the URL if it is not AWS.
+    pub(super) place: Option<String>,
+    /// The ARNs of the keys each of which opens it by itself, that one too.
+    pub(super) recipients: Vec<String>,
     /// Its epoch.
     pub(super) epoch: u32,
     /// Why its files are closed at present, if they are.

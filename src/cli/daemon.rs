@@ -27,12 +27,47 @@ pub(super) const VERB: &str = "__serve";
 /// A log file that is longer is set aside when the next mount begins.
 const LOG_MAX: u64 = 8 << 20;
 
-/// The line that comes before the passphrase.
+/// The line that comes before the lines that are secret.
 #[derive(Serialize, Deserialize)]
 struct Order {
     request: ServeRequest,
-    /// None says that a passphrase follows.
-    key_file: Option<PathBuf>,
+    opens: Option<Opens>,
+}
+
+/// What opens the keystore. Secrets are not in it: they are the lines that follow.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Opens {
+    Passphrase,
+    KeyFile(PathBuf),
+    Credential(String),
+    RecoveryKey,
+    Shares,
+}
+
+impl Opens {
+    /// Of `secret`, with the lines that follow.
+    fn of(secret: &Secret) -> (Self, &[Zeroizing<String>]) {
+        use std::slice::from_ref;
+        match secret {
+            Secret::Passphrase(text) => (Self::Passphrase, from_ref(text)),
+            Secret::KeyFile(path) => (Self::KeyFile(path.clone()), &[]),
+            Secret::Credential(name) => (Self::Credential(name.clone()), &[]),
+            Secret::RecoveryKey(line) => (Self::RecoveryKey, from_ref(line)),
+            Secret::Shares(lines) => (Self::Shares, lines),
+        }
+    }
+
+    fn with(self, text: &str) -> Secret {
+        let line = |text: &str| Zeroizing::new(text.to_owned());
+        match self {
+            Self::Passphrase => Secret::Passphrase(line(text.lines().next().unwrap_or_default())),
+            Self::KeyFile(path) => Secret::KeyFile(path),
+            Self::Credential(name) => Secret::Credential(name),
+            Self::RecoveryKey => Secret::RecoveryKey(line(text.trim_end())),
+            Self::Shares => Secret::Shares(text.lines().map(line).collect()),
+        }
+    }
 }
 
 /// How the start went.
@@ -59,7 +94,7 @@ fn open_log(path: &Path) -> Result<File> {
 }
 
 /// Starts the daemon and waits until its mount is up.
-pub(super) fn start(request: ServeRequest, secret: &Secret) -> Result<Ready> {
+pub(super) fn start(request: ServeRequest, secret: Option<&Secret>) -> Result<Ready> {
     let log = match &request.log {
         Some(path) => Stdio::from(open_log(path)?),
         None => Stdio::null(),
@@ -92,18 +127,15 @@ pub(super) fn start(request: ServeRequest, secret: &Secret) -> Result<Ready> {
     }
 }
 
-/// Writes the order and the passphrase. A child that is gone already says why by its report.
-fn hand_over(child: &mut Child, request: ServeRequest, secret: &Secret) -> Result<()> {
+/// Writes the order and what is secret. A child that is gone already says why by its report.
+fn hand_over(child: &mut Child, request: ServeRequest, secret: Option<&Secret>) -> Result<()> {
     let mut pipe = child.stdin.take().ok_or_else(|| anyhow!("the process has no standard input"))?;
-    let (key_file, passphrase) = match secret {
-        Secret::KeyFile(path) => (Some(path.clone()), None),
-        Secret::Passphrase(text) => (None, Some(text)),
-    };
-    let mut line = serde_json::to_vec(&Order { request, key_file })?;
-    line.push(b'\n');
-    let _ = pipe.write_all(&line);
-    if let Some(text) = passphrase {
-        let _ = pipe.write_all(text.as_bytes());
+    let (opens, lines) = secret.map(Opens::of).unzip();
+    let mut order = serde_json::to_vec(&Order { request, opens })?;
+    order.push(b'\n');
+    let _ = pipe.write_all(&order);
+    for line in lines.unwrap_or_default() {
+        let _ = pipe.write_all(line.as_bytes()).and_then(|()| pipe.write_all(b"\n"));
     }
     Ok(())
 }
@@ -126,19 +158,13 @@ pub(super) fn run() -> Result<()> {
     outcome
 }
 
-fn receive() -> Result<(ServeRequest, Secret)> {
+fn receive() -> Result<(ServeRequest, Option<Secret>)> {
     let mut input = Zeroizing::new(Vec::new());
     std::io::stdin().read_to_end(&mut input)?;
     let end = input.iter().position(|byte| *byte == b'\n').context("the order is not complete")?;
-    let Order { request, key_file } = serde_json::from_slice(&input[..end])?;
-    let secret = match key_file {
-        Some(path) => Secret::KeyFile(path),
-        None => {
-            let text = std::str::from_utf8(&input[end + 1..])?;
-            Secret::Passphrase(Zeroizing::new(text.to_owned()))
-        }
-    };
-    Ok((request, secret))
+    let Order { request, opens } = serde_json::from_slice(&input[..end])?;
+    let text = std::str::from_utf8(&input[end + 1..])?;
+    Ok((request, opens.map(|opens| opens.with(text))))
 }
 
 /// Writes how the start went, and gives the pipes up.

@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use kms_core::model::{DescribeKeyRequest, KeyMetadata, KeyRef, Origin, Timestamp};
 use serde::Serialize;
 
+use super::access::AccessArgs;
 use super::error::CliError;
 use super::key::values::show_time;
-use super::keystore::KeystoreArgs;
 use super::offline::OfflineVolume;
 use super::output::Output;
 use super::progress::Bar;
 use super::rewrap::reload;
 use super::volume::backing_of;
-use crate::keys::key_id_of;
+use crate::keys::{Connection, key_id_of};
 use crate::maintenance::{self, EraseMethod, EraseOptions, EraseReceipt};
 use crate::volume::{OpenMode, OpenVolume};
 
@@ -40,7 +40,7 @@ pub(super) struct EraseArgs {
     #[arg(long, value_name = "KEY")]
     confirm: Option<String>,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ struct Receipt {
 
 pub(super) fn run(args: &EraseArgs, output: Output) -> Result<()> {
     let backing = backing_of(&args.backing)?;
-    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::Maintenance)?;
+    let volume = OfflineVolume::open(&backing, &args.access, &[], OpenMode::Maintenance)?;
     let outcome = erase(volume.get(), args);
     if outcome.is_ok() {
         // A running mount gives up its keys now instead of at its next question.
@@ -92,10 +92,10 @@ fn erase(volume: &OpenVolume, args: &EraseArgs) -> Result<EraseReceipt> {
 
 fn describe_key(volume: &OpenVolume, key: &str) -> Result<KeyMetadata> {
     let operation = "DescribeKey";
-    let keys = volume.keys();
+    let Connection { service, caller } = volume.keys().connection(key)?;
     let found = key.parse::<KeyRef>().and_then(|key| {
         let request = DescribeKeyRequest { key_id: key, grant_tokens: Vec::new() };
-        keys.service().describe_key(keys.caller(), &request)
+        service.describe_key(&caller, &request)
     });
     Ok(found.map_err(|refusal| CliError::Kms { operation, refusal })?.key_metadata)
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::access::AccessArgs;
 use super::check::{describe, report};
 use super::error::CliError;
-use super::keystore::KeystoreArgs;
 use super::offline::OfflineVolume;
 use super::output::Output;
 use super::progress::Bar;
@@ -24,7 +24,7 @@ pub(super) struct ExportArgs {
     /// An empty directory for the copy; made if it is missing
     directory: PathBuf,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 pub(super) fn run(args: &ExportArgs, output: Output) -> Result<()> {
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ExportArgs, output: Output) -> Result<()> {
         let what = format!("the directory {} is not empty", args.directory.display());
         return Err(CliError::BadArgument(what).into());
     }
-    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::ReadOnly)?;
+    let volume = OfflineVolume::open(&backing, &args.access, &[], OpenMode::ReadOnly)?;
     let dest = PosixStore::open(&args.directory).with_context(place)?;
     let bar = Bar::new("copying", None);
     let outcome = maintenance::export(volume.get(), dest.root(), &|progress| bar.show(progress));

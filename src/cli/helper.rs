@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use super::access::AccessArgs;
 use super::advice::Explanation;
 use super::error::CliError;
 use super::exit::ExitStatus;
@@ -109,9 +110,9 @@ impl MountHelperArgs {
         let mut options = OptionList::parse_for_mount(&self.options, self.sloppy)?;
         // Shown as it was given: what looks for a mount looks for that.
         options.mount.source.get_or_insert_with(|| self.source.clone());
-        let keystore = keystore_of(&options)?;
+        let access = AccessArgs { keystore: keystore_of(&options)?, remote: options.remote.clone() };
         let backing = backing_of_source(self.source.as_ref());
-        let wish = Wish { backing: &backing, mountpoint: &self.mountpoint, options, keystore };
+        let wish = Wish { backing: &backing, mountpoint: &self.mountpoint, options, access };
         if self.fake {
             return Ok(());
         }
@@ -119,9 +120,8 @@ impl MountHelperArgs {
             return remount::run(&wish);
         }
         // As with mount(8), what is in the mountpoint is hidden while the mount lasts.
-        let request = wish.prepare(false)?;
-        let (_, secret) = wish.keystore.secret()?;
-        wish.start(request, &secret)?;
+        let (request, secret) = wish.prepare(false)?;
+        wish.start(request, secret.as_ref())?;
         Ok(())
     }
 }
@@ -130,12 +130,11 @@ impl MountHelperArgs {
 /// names.
 fn keystore_of(options: &OptionList) -> Result<KeystoreArgs> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let mut args = KeystoreArgs {
-        keystore: options.keystore.clone().or_else(|| variable("KMSFS_KEYSTORE")),
-        store: options.store.clone().or_else(|| std::env::var("KMSFS_STORE").ok()),
-        key_file: options.key_file.clone(),
-        passphrase_file: options.passphrase_file.clone(),
-    };
+    let mut args = options.keystore_over(&KeystoreArgs {
+        keystore: variable("KMSFS_KEYSTORE"),
+        store: std::env::var("KMSFS_STORE").ok(),
+        ..KeystoreArgs::default()
+    });
     if !args.has_secret() {
         let credential =
             |name| Some(variable("CREDENTIALS_DIRECTORY")?.join(name)).filter(|path| path.exists());

@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kms_core::client::KeyService;
 use kms_core::model::{DescribeKeyRequest, KeyMetadata, KeyRef};
 use serde::Serialize;
 
+use super::access::AccessArgs;
 use super::control;
 use super::key::values::show_time;
-use super::keystore::{self, KeystoreArgs};
 use super::output::Output;
 use super::volume::{backing_of, read_config};
 use crate::format::{DomainRecord, NameMode, SESSION_RECORD_LEN, SessionEvent, SessionRecord, VOLUME_DIR};
-use crate::keys::KEYS_DIR;
+use crate::keys::{Connection, KEYS_DIR, KeyPlace, KeyServices};
+
+const KMS_TIER: &str = "KMS: a call for each data key; the KMS sees, and can refuse, the use of each file";
+const DOMAIN_TIER: &str = "domain key: one call for all data keys; the KMS does not see single files, and whoever once had \
+                           the domain key opens all of them until the next rewrap";
 
 /// Show what a volume is
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,7 @@ pub(super) struct InfoArgs {
     #[arg(long)]
     keys: bool,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -41,6 +44,7 @@ struct Info {
     compatible_features: u64,
     names: &'static str,
     created: String,
+    /// Of the root domain.
     key_tier: &'static str,
     mountpoint: Option<PathBuf>,
     domains: Vec<Domain>,
@@ -53,7 +57,8 @@ struct Domain {
     domain_id: String,
     root: bool,
     epoch: u32,
-    /// The first one wraps; the others open what has not been rewrapped.
+    key_tier: &'static str,
+    /// The recipients wrap; the others open what has not been rewrapped.
     keys: Vec<Key>,
 }
 
@@ -61,6 +66,11 @@ struct Domain {
 #[serde(rename_all = "PascalCase")]
 struct Key {
     arn: String,
+    /// Whether it opens every file of the domain by itself.
+    recipient: bool,
+    /// The Region, and the URL if it is not AWS; none for the keystore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_state: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,8 +94,8 @@ pub(super) fn run(args: &InfoArgs, output: Output) -> Result<()> {
     let superblock = config.superblock();
     let own = backing.join(VOLUME_DIR);
     let mut domains = read_domains(&own.join(KEYS_DIR), &config.root_domain.to_string())?;
-    if args.keys || args.keystore.has_secret() {
-        describe_keys(&mut domains, &args.keystore)?;
+    if args.keys || args.access.keystore.has_secret() {
+        describe_keys(&mut domains, &*args.access.services(&backing, &[])?);
     }
     let info = Info {
         volume_id: config.volume_id.to_string(),
@@ -98,7 +108,7 @@ pub(super) fn run(args: &InfoArgs, output: Output) -> Result<()> {
             NameMode::Plain => "plain",
         },
         created: seconds(config.created),
-        key_tier: "a KMS call for each data key",
+        key_tier: domains.first().map_or("", |root| root.key_tier),
         mountpoint: control::of_backing(&backing).map(|(_, status)| status.mountpoint),
         sessions: read_sessions(&own.join("sessions"))?,
         domains,
@@ -125,13 +135,23 @@ fn read_domains(dir: &Path, root: &str) -> Result<Vec<Domain>> {
         }
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let record = DomainRecord::parse(&bytes).with_context(|| format!("{}", path.display()))?;
+        let by_domain_key = record.domain_keys.iter().any(|wrap| wrap.epoch == record.epoch);
+        let key_tier = if by_domain_key { DOMAIN_TIER } else { KMS_TIER };
         let keys = record.keys.into_iter();
-        let keys = keys.map(|key| Key { arn: key.arn, key_state: None, origin: None, key_manager: None });
+        let keys = keys.map(|key| Key {
+            arn: key.arn,
+            recipient: !key.wrapped_secret.is_empty(),
+            place: Some(key.place).filter(|place| !place.is_empty()),
+            key_state: None,
+            origin: None,
+            key_manager: None,
+        });
         let domain_id = record.domain_id.to_string();
         domains.push(Domain {
             root: domain_id == root,
             domain_id,
             epoch: record.epoch,
+            key_tier,
             keys: keys.collect(),
         });
     }
@@ -139,12 +159,19 @@ fn read_domains(dir: &Path, root: &str) -> Result<Vec<Domain>> {
     Ok(domains)
 }
 
-/// What the keystore says about each key.
-fn describe_keys(domains: &mut [Domain], args: &KeystoreArgs) -> Result<()> {
-    let service = args.open()?;
-    let caller = keystore::user_caller(&service);
+/// What the services say about each key.
+fn describe_keys(domains: &mut [Domain], services: &dyn KeyServices) {
     for key in domains.iter_mut().flat_map(|domain| &mut domain.keys) {
+        let place = key.place.as_deref().unwrap_or_default().parse();
+        let place: KeyPlace = match place {
+            Ok(place) => place,
+            Err(error) => {
+                key.key_state = Some(error.to_string());
+                continue;
+            }
+        };
         let described = key.arn.parse::<KeyRef>().and_then(|key| {
+            let Connection { service, caller } = services.connect(&place)?;
             service.describe_key(&caller, &DescribeKeyRequest { key_id: key, grant_tokens: Vec::new() })
         });
         match described.map(|found| found.key_metadata) {
@@ -156,7 +183,6 @@ fn describe_keys(domains: &mut [Domain], args: &KeystoreArgs) -> Result<()> {
             Err(error) => key.key_state = Some(error.code().to_owned()),
         }
     }
-    Ok(())
 }
 
 /// The session records as they lie there; nothing is authenticated.
@@ -197,15 +223,23 @@ fn describe(info: &Info) -> String {
     for domain in &info.domains {
         let root = if domain.root { " (root)" } else { "" };
         lines.push(format!("domain    {}{root}, epoch {}", domain.domain_id, domain.epoch));
+        if domain.key_tier != info.key_tier {
+            lines.push(format!("  tier    {}", domain.key_tier));
+        }
         for (index, key) in domain.keys.iter().enumerate() {
-            let role = if index == 0 { "under" } else { "also" };
+            let role = match (index, key.recipient) {
+                (0, _) => "under",
+                (_, true) => "and",
+                (_, false) => "also",
+            };
+            let place = key.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
             let about: Vec<_> = [&key.key_state, &key.origin, &key.key_manager]
                 .into_iter()
                 .flatten()
                 .map(String::as_str)
                 .collect();
             let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
-            lines.push(format!("  {role:<7} {}{about}", key.arn));
+            lines.push(format!("  {role:<7} {}{place}{about}", key.arn));
         }
     }
     lines.join("\n")

@@ -1,6 +1,7 @@
 //! The command line: one file per verb. The only part of kmsfs that prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod access;
 mod advice;
 mod check;
 mod control;
@@ -9,6 +10,7 @@ mod erase;
 mod error;
 mod exit;
 mod export;
+mod further_seals;
 mod helper;
 mod info;
 mod init;
@@ -16,6 +18,7 @@ mod key;
 mod keystore;
 mod keystore_verb;
 mod kms;
+mod memory;
 mod mount;
 mod mounts;
 mod offline;
@@ -78,6 +81,7 @@ enum Verb {
 /// Runs one command with the arguments `args`, the name of the program first, and returns its exit code: one of
 /// [`EXIT_CODES`], or of mount(8) if the name of the program is that of one of its helpers.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    memory::close();
     let args: Vec<_> = args.into_iter().collect();
     match args.first().and_then(|program| Helper::called(Path::new(program))) {
         Some(helper) => helper.run(&args),

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 
+use super::access::{AccessArgs, TierArg};
 use super::error::CliError;
+use super::further_seals::FurtherSealsArgs;
 use super::init::{self, InitArgs};
-use super::keystore::{KeystoreArgs, Secret};
+use super::keystore::Secret;
 use super::mounts::{self, FILE_SYSTEM_TYPE};
 use super::options::{JOURNAL_MIB, KEY_POLL, OptionList};
 use super::output::{Output, note};
@@ -16,7 +18,7 @@ use super::serve::{Ready, ServeRequest, serve};
 use super::volume::{backing_of_source, lock_holder, read_config, resolve_backing};
 use super::{control, daemon, paths, remount, umount};
 use crate::telemetry;
-use crate::volume::{DEFAULT_KEY, VolumeError};
+use crate::volume::VolumeError;
 
 const MIB: u64 = 1 << 20;
 const JOURNAL_MIB_DEFAULT: u64 = 64;
@@ -48,34 +50,27 @@ pub(super) struct MountArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(KEY_POLL))]
     key_poll: Option<u64>,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 pub(super) fn run(args: &MountArgs, output: Output) -> Result<()> {
     let mut options = OptionList::parse(&args.options)?;
     options.journal_mib = args.journal_mib.or(options.journal_mib);
     options.key_poll = args.key_poll.or(options.key_poll);
-    let keystore = KeystoreArgs {
-        keystore: options.keystore.clone().or_else(|| args.keystore.keystore.clone()),
-        store: options.store.clone().or_else(|| args.keystore.store.clone()),
-        // One that the options name wins over the other one of the environment.
-        passphrase_file: options.passphrase_file.clone().or_else(|| args.keystore.passphrase_file.clone()),
-        key_file: match options.passphrase_file {
-            Some(_) => options.key_file.clone(),
-            None => options.key_file.clone().or_else(|| args.keystore.key_file.clone()),
-        },
+    let access = AccessArgs {
+        keystore: options.keystore_over(&args.access.keystore),
+        remote: options.remote_over(&args.access.remote),
     };
-    let wish = Wish { backing: &args.backing, mountpoint: &args.mountpoint, options, keystore };
+    let wish = Wish { backing: &args.backing, mountpoint: &args.mountpoint, options, access };
     if wish.options.remount {
         return remount::run(&wish);
     }
-    let request = wish.prepare(true)?;
-    let (_, secret) = wish.keystore.secret()?;
+    let (request, secret) = wish.prepare(true)?;
     if args.foreground {
         telemetry::start("info");
         return serve(&request, secret, |ready| show(ready, output)).map_err(|error| at(&request, error));
     }
-    show(&wish.start(request, &secret)?, output)
+    show(&wish.start(request, secret.as_ref())?, output)
 }
 
 /// A mount that somebody wishes for.
@@ -86,14 +81,14 @@ pub(super) struct Wish<'a> {
     pub(super) mountpoint: &'a Path,
     /// What `-o` said.
     pub(super) options: OptionList,
-    /// The keystore and what opens it.
-    pub(super) keystore: KeystoreArgs,
+    /// What opens the volume.
+    pub(super) access: AccessArgs,
 }
 
 impl Wish<'_> {
     /// Checks everything that can be checked without a key, and makes the volume if that is asked for. The mountpoint
-    /// has to be empty if `empty`.
-    pub(super) fn prepare(&self, empty: bool) -> Result<ServeRequest> {
+    /// has to be empty if `empty`. Asks for what opens the keystore last, and only if a key is in it.
+    pub(super) fn prepare(&self, empty: bool) -> Result<(ServeRequest, Option<Secret>)> {
         let options = &self.options;
         if options.init && needs_init(self.backing)? {
             init::make(&self.init_args())?;
@@ -106,19 +101,22 @@ impl Wish<'_> {
         let mountpoint = check_mountpoint(self.mountpoint, &backing, empty)?;
         check_device()?;
         wait_for_leaving(&backing);
-        Ok(ServeRequest {
+        let (keystore, secret) = self.access.secret(&backing)?.unzip();
+        let request = ServeRequest {
             backing,
             mountpoint,
-            keystore: self.keystore.dir()?,
+            keystore,
+            remote: self.access.remote.clone(),
             options: options.mount.clone(),
             journal_len: options.journal_mib.unwrap_or(JOURNAL_MIB_DEFAULT) * MIB,
             key_poll_secs: options.key_poll.unwrap_or(KEY_POLL_DEFAULT),
             log: None,
-        })
+        };
+        Ok((request, secret))
     }
 
     /// Starts the process that serves the mount, and returns when the mount is up.
-    pub(super) fn start(&self, mut request: ServeRequest, secret: &Secret) -> Result<Ready> {
+    pub(super) fn start(&self, mut request: ServeRequest, secret: Option<&Secret>) -> Result<Ready> {
         let config = read_config(&request.backing)?;
         request.log = Some(daemon::log_path(&config.volume_id.to_string())?);
         daemon::start(request.clone(), secret).map_err(|error| at(&request, error))
@@ -127,10 +125,15 @@ impl Wish<'_> {
     fn init_args(&self) -> InitArgs {
         InitArgs {
             backing: self.backing.to_owned(),
-            key: self.options.key.clone().unwrap_or_else(|| DEFAULT_KEY.to_owned()),
+            key: self.options.key.clone(),
+            recipient: Vec::new(),
+            region: self.options.region.clone(),
+            key_tier: TierArg::Kms,
             plain_names: self.options.plain_names,
             dangerous_fast_kdf: self.options.dangerous_fast_kdf,
-            keystore: self.keystore.clone(),
+            access: self.access.clone(),
+            // A mount shows nothing but errors.
+            further: FurtherSealsArgs::none(),
         }
     }
 }

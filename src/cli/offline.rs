@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::access::AccessArgs;
 use super::error::CliError;
-use super::keystore::{self, KeystoreArgs};
 use super::volume::read_config;
+use crate::keys::KeyAt;
 use crate::store::BackingStore;
 use crate::store::posix::PosixStore;
 use crate::volume::{OpenMode, OpenOptions, OpenVolume};
@@ -22,16 +23,16 @@ pub(super) struct OfflineVolume {
 }
 
 impl OfflineVolume {
-    /// Opens the volume in `backing`. The keystore is asked for only if there is a volume.
-    pub(super) fn open(backing: &Path, keystore: &KeystoreArgs, mode: OpenMode) -> Result<Self> {
+    /// Opens the volume in `backing`, for a command that also uses `more` keys. The keystore is asked for only if there
+    /// is a volume with a key in it.
+    pub(super) fn open(backing: &Path, access: &AccessArgs, more: &[KeyAt], mode: OpenMode) -> Result<Self> {
         read_config(backing)?;
-        let service = keystore.open()?;
+        let services = access.services(backing, more)?;
         let store =
             PosixStore::open(backing).with_context(|| format!("cannot open {}", backing.display()))?;
         let store: Arc<dyn BackingStore> = Arc::new(store);
         let options = OpenOptions { journal_len: JOURNAL_LEN, ..OpenOptions::new(mode) };
-        let caller = keystore::service_caller(&service);
-        let volume = OpenVolume::open_with(store, service, caller, &options)
+        let volume = OpenVolume::open_at(store, services, &options)
             .map_err(|source| CliError::Volume { path: backing.to_owned(), source })?;
         Ok(Self { backing: backing.to_owned(), volume })
     }

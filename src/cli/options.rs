@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::access::RemoteArgs;
 use super::error::CliError;
+use super::keystore::KeystoreArgs;
 use crate::fuse::{AccessTimes, MountConfig};
+use crate::keys::{KeyAt, PlaceError};
 
 /// What the process that serves a mount is told.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
@@ -68,7 +71,9 @@ pub(super) struct OptionList {
     /// Make the volume if the backing directory is missing or empty.
     pub(super) init: bool,
     /// For `init`: the KMS key.
-    pub(super) key: Option<String>,
+    pub(super) key: Option<KeyAt>,
+    /// For `init`: the Region of the key, if it is a key of a service elsewhere.
+    pub(super) region: Option<String>,
     /// For `init`: names stay readable.
     pub(super) plain_names: bool,
     /// For `init`: a keystore whose passphrase can be guessed fast. For tests.
@@ -81,6 +86,10 @@ pub(super) struct OptionList {
     pub(super) key_file: Option<PathBuf>,
     /// The file with the passphrase that opens it.
     pub(super) passphrase_file: Option<PathBuf>,
+    /// The credential of systemd that opens it.
+    pub(super) credential: Option<String>,
+    /// How services elsewhere are reached.
+    pub(super) remote: RemoteArgs,
     /// Length of the journal in MiB.
     pub(super) journal_mib: Option<u64>,
     /// Seconds between questions whether keys may still be used.
@@ -93,6 +102,27 @@ impl OptionList {
     /// Reads the values of all `-o`, each a list with commas. A later option overrides an earlier one.
     pub(super) fn parse(lists: &[String]) -> Result<Self> {
         Self::default().and(lists, false)
+    }
+
+    /// The keystore, where what these options name wins over `args`, which may come from the environment.
+    pub(super) fn keystore_over(&self, args: &KeystoreArgs) -> KeystoreArgs {
+        let mut all = args.clone();
+        all.keystore = self.keystore.clone().or(all.keystore);
+        all.store = self.store.clone().or(all.store);
+        if self.credential.is_some() || self.key_file.is_some() || self.passphrase_file.is_some() {
+            all.credential = self.credential.clone();
+            all.key_file = self.key_file.clone();
+            all.passphrase_file = self.passphrase_file.clone();
+        }
+        all
+    }
+
+    /// How services elsewhere are reached, where what these options name wins over `args`.
+    pub(super) fn remote_over(&self, args: &RemoteArgs) -> RemoteArgs {
+        RemoteArgs {
+            endpoint_url: self.remote.endpoint_url.clone().or_else(|| args.endpoint_url.clone()),
+            profile: self.remote.profile.clone().or_else(|| args.profile.clone()),
+        }
     }
 
     /// As [`Self::parse`], with what mount(8) takes for granted: set-id bits and device nodes count. With `sloppy`
@@ -173,7 +203,14 @@ impl OptionList {
         match name {
             _ if value.is_empty() => return Ok(false),
             "fsname" => self.mount.source = Some(value.to_owned()),
-            "key" => self.key = Some(value.to_owned()),
+            "key" => {
+                let refused = |error: PlaceError| CliError::BadArgument(format!("{name}={value}: {error}"));
+                self.key = Some(value.parse().map_err(refused)?);
+            }
+            "region" => self.region = Some(value.to_owned()),
+            "endpoint_url" => self.remote.endpoint_url = Some(value.to_owned()),
+            "profile" => self.remote.profile = Some(value.to_owned()),
+            "credential" => self.credential = Some(value.to_owned()),
             "keystore" => self.keystore = Some(value.into()),
             "store" => self.store = Some(value.to_owned()),
             "key_file" => self.key_file = Some(value.into()),

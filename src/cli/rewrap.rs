@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use serde::Serialize;
 
+use super::access::{AccessArgs, TierArg};
 use super::control::{self, Request};
 use super::error::CliError;
-use super::keystore::KeystoreArgs;
 use super::offline::OfflineVolume;
 use super::output::{Output, note};
 use super::progress::Bar;
 use super::volume::backing_of;
 use crate::format::DomainId;
+use crate::keys::KeyAt;
 use crate::maintenance::{self, RewrapOptions, RewrapReport};
 use crate::volume::{OpenMode, OpenVolume};
 
@@ -25,13 +26,24 @@ pub(super) struct RewrapArgs {
     /// The backing directory, or where it is mounted
     backing: PathBuf,
     /// Go to this KMS key (an id, an ARN or an alias); without --domain, what is not a protected directory goes
+    ///
+    /// KEY is where the present key is; KEY,keystore and KEY,region=NAME[,endpoint-url=URL] are somewhere else.
     #[arg(long, value_name = "KEY")]
-    to: Option<String>,
+    to: Option<KeyAt>,
+    /// A further key that is to open every file by itself; can be given several times
+    #[arg(long, value_name = "KEY")]
+    add_recipient: Vec<KeyAt>,
+    /// A key (an id or an ARN) that is to open nothing any more; can be given several times
+    #[arg(long, value_name = "KEY")]
+    remove_recipient: Vec<String>,
+    /// From now on this wraps data keys: see `kmsfs init --help`
+    #[arg(long, value_enum)]
+    key_tier: Option<TierArg>,
     /// Only this domain; can be given several times
     #[arg(long, value_name = "ID")]
     domain: Vec<DomainId>,
     #[command(flatten)]
-    keystore: KeystoreArgs,
+    access: AccessArgs,
 }
 
 #[derive(Serialize)]
@@ -59,12 +71,14 @@ struct Domain {
     domain_id: String,
     epoch: u32,
     key_id: String,
+    recipients: Vec<String>,
     former_keys: Vec<String>,
 }
 
 pub(super) fn run(args: &RewrapArgs, output: Output) -> Result<()> {
     let backing = backing_of(&args.backing)?;
-    let volume = OfflineVolume::open(&backing, &args.keystore, OpenMode::Maintenance)?;
+    let keys: Vec<KeyAt> = args.to.iter().chain(&args.add_recipient).cloned().collect();
+    let volume = OfflineVolume::open(&backing, &args.access, &keys, OpenMode::Maintenance)?;
     let outcome = rewrap(volume.get(), args, &backing);
     volume.close()?;
     let report = report(outcome?);
@@ -76,7 +90,13 @@ pub(super) fn run(args: &RewrapArgs, output: Output) -> Result<()> {
 }
 
 fn rewrap(volume: &OpenVolume, args: &RewrapArgs, backing: &Path) -> Result<RewrapReport> {
-    let options = RewrapOptions { domains: select(volume, args), key: args.to.clone() };
+    let options = RewrapOptions {
+        domains: select(volume, args),
+        key: args.to.as_ref().map(ToString::to_string),
+        add: args.add_recipient.clone(),
+        remove: args.remove_recipient.clone(),
+        tier: args.key_tier.map(Into::into),
+    };
     let counting = Bar::new("counting", None);
     // Nobody sees a total without a terminal, and counting reads every header once.
     let total = counting.is_visible().then(|| {
@@ -114,7 +134,8 @@ fn select(volume: &OpenVolume, args: &RewrapArgs) -> Vec<DomainId> {
     if !args.domain.is_empty() {
         return args.domain.clone();
     }
-    if args.to.is_some() {
+    let changes = !args.add_recipient.is_empty() || !args.remove_recipient.is_empty();
+    if args.to.is_some() || changes || args.key_tier.is_some() {
         return vec![keys.root_domain()];
     }
     let usable = |id: &DomainId| match keys.domain_keys(*id) {
@@ -144,6 +165,7 @@ fn report(report: RewrapReport) -> Report {
                 domain_id: domain.id.to_string(),
                 epoch: domain.epoch,
                 key_id: domain.key,
+                recipients: domain.recipients,
                 former_keys: domain.former_keys,
             })
             .collect(),
@@ -166,6 +188,7 @@ fn describe(report: &Report) -> String {
             "domain {} is in epoch {} under {}",
             domain.domain_id, domain.epoch, domain.key_id
         ));
+        lines.extend(domain.recipients.iter().map(|key| format!("  and under {key}")));
         for key in &domain.former_keys {
             lines.push(format!("  {key} still opens it; a rewrap while the volume is not mounted ends that"));
         }

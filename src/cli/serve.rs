@@ -10,21 +10,26 @@ use kms_core::service::EmbeddedKms;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use super::access::{self, RemoteArgs, Services};
 use super::advice::Explanation;
 use super::control::{Answer, Control, DomainStatus, Handler, MountStatus, Request};
 use super::error::CliError;
 use super::keystore::{self, Secret};
 use super::options::MountOptions;
-use super::protect;
+use super::{memory, protect};
 use crate::crypto::Kernel;
 use crate::fs::{MountedVolume, VolumeParts};
 use crate::fuse::{EntryNotifier, MountConfig, MountError, Session};
+use crate::keys::{KeyAt, KeyRingOptions, KeyServices};
 use crate::store::BackingStore;
 use crate::store::posix::PosixStore;
 use crate::volume::{OpenMode, OpenOptions, OpenVolume};
 
 /// How often the keystore carries out what is due, such as rotations and deletions.
 const DUE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Worker threads of a mount whose keys are elsewhere.
+const REMOTE_THREADS: usize = 16;
 
 const ENDING: &str = "the mount is about to end";
 
@@ -35,8 +40,10 @@ pub(super) struct ServeRequest {
     pub(super) backing: PathBuf,
     /// The mountpoint, without symbolic links.
     pub(super) mountpoint: PathBuf,
-    /// The keystore.
-    pub(super) keystore: PathBuf,
+    /// The keystore, if a key is in it.
+    pub(super) keystore: Option<PathBuf>,
+    /// How services elsewhere are reached.
+    pub(super) remote: RemoteArgs,
     /// Options.
     pub(super) options: MountOptions,
     /// Length of the journal in bytes.
@@ -59,19 +66,23 @@ pub(super) struct Ready {
 /// Opens the volume, mounts it, calls `on_ready`, and serves it until it is unmounted.
 pub(super) fn serve(
     request: &ServeRequest,
-    secret: Secret,
+    secret: Option<Secret>,
     on_ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
-    let service = keystore::open(&request.keystore, &secret)?;
+    memory::keep_from_swap();
+    let opened = request.keystore.as_ref().zip(secret.as_ref());
+    let keystore = opened.map(|(dir, secret)| keystore::open(dir, secret)).transpose()?;
     drop(secret);
-    let volume = open_volume(request, &service)?;
-    carry_out_due(&service)?;
+    let remote = access::is_remote(&request.backing)?;
+    let services = Services::new(keystore.clone(), request.remote.clone());
+    let volume = open_volume(request, Arc::new(services), remote)?;
+    keystore.as_ref().map(carry_out_due).transpose()?;
     let mounted = match MountedVolume::new(VolumeParts::of(&volume, rustix::process::geteuid().is_root())) {
         Ok(mounted) => Arc::new(mounted),
         Err(error) => return Err(abandon(volume, error.into())),
     };
     let weak = Arc::downgrade(&mounted);
-    let session = match Session::mount(mounted, &mount_config(request)) {
+    let session = match Session::mount(mounted, &mount_config(request, remote)) {
         Ok(session) => session,
         Err(error) => return Err(abandon(volume, error.into())),
     };
@@ -128,23 +139,25 @@ fn abandon(volume: OpenVolume, error: anyhow::Error) -> anyhow::Error {
     error
 }
 
-fn open_volume(request: &ServeRequest, service: &Arc<EmbeddedKms>) -> Result<OpenVolume> {
+fn open_volume(request: &ServeRequest, services: Arc<dyn KeyServices>, remote: bool) -> Result<OpenVolume> {
     let backing = &request.backing;
     let store = PosixStore::open(backing).with_context(|| format!("cannot open {}", backing.display()))?;
     let store: Arc<dyn BackingStore> = Arc::new(store);
     let mode = if request.options.read_only { OpenMode::ReadOnly } else { OpenMode::Exclusive };
-    let options = OpenOptions { journal_len: request.journal_len, ..OpenOptions::new(mode) };
-    let caller = keystore::service_caller(service);
-    let volume = OpenVolume::open_with(store, Arc::clone(service) as _, caller, &options);
+    let keys = if remote { KeyRingOptions::remote() } else { KeyRingOptions::default() };
+    let options = OpenOptions { journal_len: request.journal_len, keys, ..OpenOptions::new(mode) };
+    let volume = OpenVolume::open_at(store, services, &options);
     Ok(volume.map_err(|source| CliError::Volume { path: backing.clone(), source })?)
 }
 
-fn mount_config(request: &ServeRequest) -> MountConfig {
+fn mount_config(request: &ServeRequest, remote: bool) -> MountConfig {
     let options = &request.options;
     let source = options.source.clone().unwrap_or_else(|| request.backing.display().to_string());
     let mut config = MountConfig::new(request.mountpoint.clone(), source);
     options.configure(&mut config);
     config.key_poll_interval = Duration::from_secs(request.key_poll_secs);
+    // So many opens may wait for a service elsewhere while others go on.
+    config.threads = remote.then_some(REMOTE_THREADS);
     config
 }
 
@@ -219,6 +232,8 @@ impl Served {
         let domains = volume.keys().domains().into_iter().map(|domain| DomainStatus {
             id: domain.id.to_string(),
             key: domain.keys.first().cloned().unwrap_or_default(),
+            place: domain.places.first().map(ToString::to_string).filter(|place| !place.is_empty()),
+            recipients: domain.keys.iter().take(domain.recipients).cloned().collect(),
             epoch: domain.epoch,
             unusable: domain.unusable.map(|error| error.to_string()),
         });
@@ -237,10 +252,11 @@ impl Served {
         })
     }
 
-    fn protect(&self, path: &Path, key: &str) -> Result<Answer> {
+    fn protect(&self, path: &Path, keys: &[String]) -> Result<Answer> {
+        let keys = keys.iter().map(|key| key.parse()).collect::<Result<Vec<KeyAt>, _>>()?;
         let volume = self.volume.read();
         let (volume, mounted) = volume.as_ref().zip(self.mounted.upgrade()).context(ENDING)?;
-        let (domain, replaced) = protect::in_volume(volume, &mounted, path, key)?;
+        let (domain, replaced) = protect::in_volume(volume, &mounted, path, &keys)?;
         self.notifier.entry_changed(replaced.parent, &replaced.name)?;
         Ok(Answer::Protected { domain })
     }
@@ -275,7 +291,7 @@ impl Handler for Served {
                 let status = self.status().map(|status| Answer::Status(Box::new(status)));
                 status.context(ENDING)
             }
-            Request::Protect { path, key } => self.protect(&path, &key),
+            Request::Protect { path, keys } => self.protect(&path, &keys),
             Request::Reload => self.reload(),
             Request::Remounted { options } => self.remounted(&options),
             Request::Wait => Ok(Answer::Done),

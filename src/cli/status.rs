@@ -98,11 +98,10 @@ fn describe_mount(mounted: &Mounted) -> String {
 }
 
 fn describe_process(status: &MountStatus) -> String {
-    let mut lines = vec![
-        format!("  volume   {}", status.volume),
-        format!("  process  {}", status.pid),
-        format!("  keystore {}", status.keystore.display()),
-    ];
+    let mut lines = vec![format!("  volume   {}", status.volume), format!("  process  {}", status.pid)];
+    if let Some(keystore) = &status.keystore {
+        lines.push(format!("  keystore {}", keystore.display()));
+    }
     if let Some(session) = status.session {
         lines.push(format!("  session  {session}"));
     }
@@ -116,7 +115,11 @@ fn describe_process(status: &MountStatus) -> String {
     }
     for domain in &status.domains {
         let state = domain.unusable.as_deref().unwrap_or("usable");
-        lines.push(format!("  domain   {} under {} ({state})", domain.id, domain.key));
+        let place = domain.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+        lines.push(format!("  domain   {} under {}{place} ({state})", domain.id, domain.key));
+        for other in domain.recipients.iter().skip(1) {
+            lines.push(format!("           and under {other}"));
+        }
     }
     lines.join("\n")
 }

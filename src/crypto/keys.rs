@@ -61,6 +61,40 @@ impl FileKeys {
     }
 }
 
+/// What wraps the data keys of a domain in one epoch, where that is not left to the KMS keys.
+#[derive(Debug)]
+pub struct DomainKey {
+    wrap: Aead,
+    /// How headers name it: a function of the key that shows nothing of it, so that another key is noticed.
+    pub id: [u8; 16],
+}
+
+impl DomainKey {
+    /// The key of the domain `domain_id` of the volume `volume_id` in `epoch`, from its secret.
+    pub fn derive(secret: &SecretKey, volume_id: &[u8; 16], domain_id: &[u8; 16], epoch: u32) -> Self {
+        let derivation = Derivation::new(&[volume_id, domain_id, &epoch.to_le_bytes()], secret.expose());
+        let mut id = [0; 16];
+        id.copy_from_slice(&derivation.bytes("kmsfs v1 domain key id")[..16]);
+        Self { wrap: Aead::new(&derivation.key("kmsfs v1 domain key")), id }
+    }
+
+    /// `data_key` wrapped for the file that `file` names.
+    pub fn wrap(&self, file: &[u8], data_key: &DataKey) -> Vec<u8> {
+        self.wrap.seal_value(file, data_key.expose())
+    }
+
+    /// As [`Self::wrap`] with a given nonce.
+    pub fn wrap_with(&self, nonce: &Nonce, file: &[u8], data_key: &DataKey) -> Vec<u8> {
+        self.wrap.seal_value_with(nonce, file, data_key.expose())
+    }
+
+    /// The data key, if it was wrapped for the file that `file` names.
+    pub fn unwrap(&self, file: &[u8], wrapped: &[u8]) -> Option<DataKey> {
+        let plain = Zeroizing::new(self.wrap.open_value(file, wrapped).ok()?);
+        SecretKey::from_slice(&plain).map(DataKey::new)
+    }
+}
+
 /// What authenticates a journal.
 #[derive(Debug)]
 pub struct JournalKeys {

@@ -12,7 +12,7 @@ mod siv;
 mod sum;
 
 pub use aead::{Aead, AeadError, NONCE_LEN, Nonce, TAG_LEN, Tag};
-pub use keys::{Commitment, DomainKeys, FileKeys, JournalKeys};
+pub use keys::{Commitment, DomainKey, DomainKeys, FileKeys, JournalKeys};
 pub use mac::{Mac16, Mac32, MacKey};
 pub use secret::{DataKey, SecretKey};
 pub use siv::{KERNEL_VARIABLE, Kernel};

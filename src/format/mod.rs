@@ -17,7 +17,7 @@ mod superblock;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-pub use domain::{DOMAIN_RECORD_LEN, DomainRecord, KeyReference, MAX_DOMAIN_KEYS};
+pub use domain::{DOMAIN_RECORD_LEN, DomainKeyWrap, DomainRecord, KeyReference, MAX_DOMAIN_KEYS};
 pub use entry::{BlockAad, ENTRY_LEN, Entry};
 pub use header::{Header, IDENTITY_LEN, Identity, SEAL_OFFSETS, SLOT_OFFSETS};
 pub use ids::{BlockIndex, DirId, DomainId, FileId, Lsn, SessionNumber, VolumeId};

@@ -37,7 +37,7 @@ impl World {
     fn with_names(name_mode: NameMode) -> Self {
         let (store, service) = (Arc::new(MemoryStore::new()), TestService::new());
         let key = service.new_key();
-        let options = InitOptions { key: Some(key.clone()), name_mode };
+        let options = InitOptions { key: Some(key.clone()), name_mode, ..InitOptions::default() };
         let as_service: Arc<dyn KeyService> = service.clone();
         volume::init(&*store, &as_service, &TestService::caller(), &options).unwrap();
         let options = OpenOptions { journal_len: 1, ..OpenOptions::new(VolumeMode::Exclusive) };

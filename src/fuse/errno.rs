@@ -87,6 +87,10 @@ fn of_key(error: &KeyError) -> Errno {
         KeyError::Tampered { .. }
         | KeyError::ForeignKey { .. }
         | KeyError::UnknownDomain(_)
+        | KeyError::UnknownDomainKey(_)
+        | KeyError::NotARecipient(_)
+        | KeyError::LastRecipient(_)
+        | KeyError::Place(_)
         | KeyError::DomainTampered { .. }
         | KeyError::Format(_) => Errno::EIO,
         KeyError::Store(error) => of_store(error),

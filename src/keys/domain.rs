@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::domain_key::{self, DomainKeyCache};
+use super::place::KeyPlace;
 use super::pool::Pool;
 use super::record::{self, NewDomain};
 use super::usability::Usability;
@@ -17,6 +19,7 @@ pub(super) struct Domain {
     pub(super) id: DomainId,
     pub(super) usability: Usability,
     pub(super) pool: Pool,
+    pub(super) domain_keys: DomainKeyCache,
     /// Held while the secret is unwrapped for the first time, so that one call is made. Taken before `state`.
     opening: Mutex<()>,
     state: RwLock<State>,
@@ -45,6 +48,7 @@ impl Domain {
             id: record.domain_id,
             usability: Usability::default(),
             pool,
+            domain_keys: DomainKeyCache::default(),
             opening: Mutex::new(()),
             state: RwLock::new(State { record: Arc::new(record), keys }),
         }
@@ -92,12 +96,10 @@ impl Domain {
     }
 
     fn unwrap(&self, wrapper: &Wrapper, record: &DomainRecord) -> Result<DomainKeys, KeyError> {
-        let tampered = KeyError::DomainTampered { domain: self.id };
         if record.volume_id != wrapper.volume_id {
-            return Err(tampered);
+            return Err(KeyError::DomainTampered { domain: self.id });
         }
-        let key = record.keys.first().ok_or(tampered)?;
-        let secret = wrapper.open_secret(self.id, key)?;
+        let secret = wrapper.open_secret(record)?;
         Ok(DomainKeys::derive(&secret, &wrapper.volume_id.0, &self.id.0))
     }
 
@@ -118,15 +120,39 @@ impl Domain {
         Ok(())
     }
 
+    /// Where its first key is.
+    pub(super) fn place(&self) -> KeyPlace {
+        let state = self.state.read();
+        state.record.keys.first().and_then(|key| key.place.parse().ok()).unwrap_or(KeyPlace::Keystore)
+    }
+
+    /// Where the key `key`, an ARN or an id, is; `None` if it is none of the domain's.
+    pub(super) fn place_of(&self, key: &str) -> Option<KeyPlace> {
+        let state = self.state.read();
+        let named = |known: &&KeyReference| known.arn == key || known.arn.ends_with(&format!("/{key}"));
+        state.record.keys.iter().find(named).and_then(|key| key.place.parse().ok())
+    }
+
     /// What the record says, for reports.
     pub(super) fn summary(&self) -> DomainSummary {
         let state = self.state.read();
+        let recipients = record::recipients(&state.record).count();
         let arns = state.record.keys.iter().map(|key: &KeyReference| key.arn.clone());
         DomainSummary {
             id: self.id,
             epoch: state.record.epoch,
             generation: state.record.generation,
             keys: arns.collect(),
+            places: state.record.keys.iter().filter_map(|key| key.place.parse().ok()).collect(),
+            recipients,
+            tier: domain_key::tier(&state.record),
+            domain_key: domain_key::current_domain_key(&state.record),
+            domain_keys: state
+                .record
+                .domain_keys
+                .iter()
+                .map(|wrap| (wrap.domain_key_id, wrap.key_id))
+                .collect(),
             unusable: self.usability.check().err(),
         }
     }

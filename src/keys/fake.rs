@@ -9,6 +9,8 @@ use kms_core::import::wrap_material;
 use kms_core::model::*;
 use kms_core::service::EmbeddedKms;
 
+use super::place::{Connection, KeyServices};
+
 /// An embedded service that counts calls and can be cut off.
 pub(crate) struct TestService {
     inner: EmbeddedKms,
@@ -34,6 +36,11 @@ impl TestService {
     /// As the file system calls.
     pub(crate) fn caller() -> Caller {
         Caller::service(AccountId::local(), "root", "kmsfs")
+    }
+
+    /// As the only service there is.
+    pub(crate) fn services(self: &Arc<Self>) -> Arc<dyn KeyServices> {
+        Arc::new(Connection { service: self.clone(), caller: Self::caller() })
     }
 
     /// A new customer managed key, by its ARN.

@@ -6,8 +6,10 @@
 
 mod cache;
 mod domain;
+mod domain_key;
 #[cfg(test)]
 pub(crate) mod fake;
+mod place;
 mod pool;
 mod record;
 mod ring;
@@ -22,8 +24,10 @@ use std::sync::Arc;
 
 use kms_core::KmsError;
 
+pub use domain_key::KeyTier;
+pub use place::{Connection, KeyAt, KeyPlace, KeyServices, PlaceError, region_of_arn};
 pub(crate) use record::write_durably;
-pub use record::{KEYS_DIR, NewDomain, key_id_of};
+pub use record::{KEYS_DIR, NewDomain, RecipientChange, key_id_of};
 pub use ring::{DomainSummary, KeyRing, KeyRingOptions};
 pub use slot::SlotRewrap;
 
@@ -102,6 +106,18 @@ pub enum KeyError {
         /// The domain.
         domain: DomainId,
     },
+    /// A key is to leave that does not wrap anything.
+    #[error("{0} is not a recipient")]
+    NotARecipient(String),
+    /// Without this key nothing would open.
+    #[error("{0} is the last recipient")]
+    LastRecipient(String),
+    /// The text does not say where a key is.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A header names a domain key that the domain's record does not have.
+    #[error("a file of domain {0} is under a domain key that its record does not have")]
+    UnknownDomainKey(DomainId),
     /// No such domain in this volume.
     #[error("domain {0} is not known in this volume")]
     UnknownDomain(DomainId),

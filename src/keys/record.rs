@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kms_core::model::KeyRef;
 use sha2::{Digest, Sha256};
 
 use super::KeyError;
+use super::domain_key::{self, KeyTier};
+use super::place::{KeyAt, KeyPlace};
 use super::wrapper::Wrapper;
 use crate::crypto::{DomainKeys, random};
 use crate::format::{DOMAIN_RECORD_LEN, DomainId, DomainRecord, FormatError, KeyReference};
@@ -96,6 +97,42 @@ pub(super) fn is_authentic(record: &DomainRecord, keys: &DomainKeys) -> bool {
         && record.mac_input().is_ok_and(|input| keys.mac.verify(&[&input], &record.mac))
 }
 
+/// The keys of `record` that wrap: each opens the domain's secret and, by itself, every file.
+pub(super) fn recipients(record: &DomainRecord) -> impl Iterator<Item = &KeyReference> {
+    record.keys.iter().filter(|key| !key.wrapped_secret.is_empty())
+}
+
+/// How the recipients of a domain change. Nothing in it rewraps under the same keys, in their present versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecipientChange {
+    /// The key that takes the place of the first one.
+    pub to: Option<KeyAt>,
+    /// Keys that join.
+    pub add: Vec<KeyAt>,
+    /// Keys that leave, by ARN or id.
+    pub remove: Vec<String>,
+    /// What is to wrap data keys, if that changes.
+    pub tier: Option<KeyTier>,
+}
+
+impl RecipientChange {
+    /// Whether the recipients stay as they are.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One word without spaces, the same for the same change.
+impl std::fmt::Display for RecipientChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let to = self.to.iter().map(ToString::to_string);
+        let add = self.add.iter().map(|key| format!("+{key}"));
+        let remove = self.remove.iter().map(|key| format!("-{key}"));
+        let tier = self.tier.iter().map(|tier| format!("={tier:?}"));
+        f.write_str(&to.chain(add).chain(remove).chain(tier).collect::<Vec<_>>().join(";"))
+    }
+}
+
 /// A domain that has a secret but no record yet.
 #[derive(Debug)]
 pub struct NewDomain {
@@ -104,46 +141,66 @@ pub struct NewDomain {
 }
 
 impl NewDomain {
-    /// Makes a secret for the domain `id` under the KMS key `key`.
-    pub(super) fn make(wrapper: &Wrapper, id: DomainId, key: &KeyRef) -> Result<Self, KeyError> {
-        let made = wrapper.new_secret(id, key)?;
+    /// Makes a secret for the domain `id` under the KMS keys `targets`, which are where `default` is if they do not say.
+    pub(super) fn make(
+        wrapper: &Wrapper,
+        id: DomainId,
+        targets: &[KeyAt],
+        default: &KeyPlace,
+        tier: KeyTier,
+    ) -> Result<Self, KeyError> {
+        let made = wrapper.new_secret(id, targets, default)?;
         let keys = DomainKeys::derive(&made.secret, &wrapper.volume_id.0, &id.0);
-        let key_id = key_id_of(&made.arn);
-        let record = DomainRecord {
+        let mut record = DomainRecord {
             volume_id: wrapper.volume_id,
             domain_id: id,
             generation: 1,
             epoch: 1,
             time: 0,
             commitment: keys.commitment,
-            keys: vec![KeyReference { key_id, arn: made.arn, wrapped_secret: made.wrapped }],
+            keys: without_repeats(made.keys),
+            domain_keys: Vec::new(),
             mac: [0; 32],
         };
+        if tier == KeyTier::Domain {
+            record.domain_keys = wrapper.new_domain_key(&record)?;
+        }
         Ok(Self { record, keys: Arc::new(keys) })
     }
 
-    /// `record` in the next epoch with its secret under `target`; its other keys only open from here on.
+    /// `record` in the next epoch with its secret under the keys after `change`; its other keys only open from here on.
     pub(super) fn moved(
         wrapper: &Wrapper,
         record: &DomainRecord,
-        current: &KeyReference,
-        target: &KeyRef,
+        change: &RecipientChange,
     ) -> Result<DomainRecord, KeyError> {
-        let moved = wrapper.move_secret(record.domain_id, current, target)?;
-        let keys = DomainKeys::derive(&moved.secret, &record.volume_id.0, &record.domain_id.0);
+        let tampered = || KeyError::DomainTampered { domain: record.domain_id };
+        let secret = wrapper.open_secret(record)?;
+        let keys = DomainKeys::derive(&secret, &record.volume_id.0, &record.domain_id.0);
         if keys.commitment != record.commitment {
-            return Err(KeyError::DomainTampered { domain: record.domain_id });
+            return Err(tampered());
         }
-        let key_id = key_id_of(&moved.arn);
-        let former = record.keys.iter().filter(|key| key.key_id != key_id);
+        let default = record.keys.first().ok_or_else(tampered)?.place.parse().map_err(|_| tampered())?;
+        let wrap = |target: &KeyAt| wrapper.wrap_secret(record.domain_id, &secret, target, &default);
+        let mut wrapping = Vec::new();
+        for target in targets(record, change)? {
+            wrapping.push(wrap(&target)?);
+        }
+        let wrapping = without_repeats(wrapping);
+        let ids: Vec<[u8; 16]> = wrapping.iter().map(|key| key.key_id).collect();
+        let former = record.keys.iter().filter(|key| !ids.contains(&key.key_id));
         let former = former.map(|key| KeyReference { wrapped_secret: Vec::new(), ..key.clone() });
-        let first = KeyReference { key_id, arn: moved.arn, wrapped_secret: moved.wrapped };
-        Ok(DomainRecord {
+        let mut moved = DomainRecord {
             generation: record.generation + 1,
             epoch: record.epoch + 1,
-            keys: std::iter::once(first).chain(former).collect(),
+            keys: wrapping.into_iter().chain(former).collect(),
             ..record.clone()
-        })
+        };
+        if change.tier.unwrap_or_else(|| domain_key::tier(record)) == KeyTier::Domain {
+            let new = wrapper.new_domain_key(&moved)?;
+            moved.domain_keys.extend(new);
+        }
+        Ok(moved)
     }
 
     /// The domain.
@@ -151,9 +208,9 @@ impl NewDomain {
         self.record.domain_id
     }
 
-    /// The ARN of its KMS key.
-    pub fn key_arn(&self) -> &str {
-        &self.record.keys[0].arn
+    /// The ARNs of its KMS keys, at least one.
+    pub fn key_arns(&self) -> Vec<String> {
+        self.record.keys.iter().map(|key| key.arn.clone()).collect()
     }
 
     /// Its keys.
@@ -168,4 +225,36 @@ impl NewDomain {
     pub fn write(&mut self, keys_dir: &dyn BackingNode) -> Result<(), KeyError> {
         write(keys_dir, &mut self.record, &self.keys)
     }
+}
+
+/// The recipients of `record` after `change`.
+fn targets(record: &DomainRecord, change: &RecipientChange) -> Result<Vec<KeyAt>, KeyError> {
+    let mut staying: Vec<&KeyReference> = recipients(record).collect();
+    for gone in &change.remove {
+        let named = |key: &&KeyReference| key.arn == *gone || key.arn.ends_with(&format!("/{gone}"));
+        let place = staying.iter().position(named);
+        staying.remove(place.ok_or_else(|| KeyError::NotARecipient(gone.clone()))?);
+    }
+    if change.to.is_some() && !staying.is_empty() && change.remove.is_empty() {
+        staying.remove(0);
+    }
+    let place_of = |key: &KeyReference| key.place.parse().ok();
+    let staying = staying.into_iter().map(|key| KeyAt { key: key.arn.clone(), place: place_of(key) });
+    let targets: Vec<KeyAt> =
+        change.to.iter().cloned().chain(staying).chain(change.add.iter().cloned()).collect();
+    match change.remove.last() {
+        Some(last) if targets.is_empty() => Err(KeyError::LastRecipient(last.clone())),
+        _ => Ok(targets),
+    }
+}
+
+/// A key that was named twice wraps once.
+fn without_repeats(keys: Vec<KeyReference>) -> Vec<KeyReference> {
+    let mut once: Vec<KeyReference> = Vec::new();
+    for key in keys {
+        if once.iter().all(|known| known.key_id != key.key_id) {
+            once.push(key);
+        }
+    }
+    once
 }

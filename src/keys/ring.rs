@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kms_core::client::KeyService;
-use kms_core::model::Caller;
 use parking_lot::{Mutex, RwLock};
 
 use super::cache::{FileKeyCache, Unwrapped};
 use super::domain::Domain;
+use super::domain_key::KeyTier;
+use super::place::{Connection, KeyAt, KeyPlace, KeyServices};
 use super::pool::Bell;
-use super::record::{self, KEYS_DIR, NewDomain};
+use super::record::{self, KEYS_DIR, NewDomain, RecipientChange};
 use super::shared::Shared;
-use super::wrapper::{Wrapper, parse_key};
+use super::wrapper::Wrapper;
 use super::{FileKeyProvider, KeyError, NewFileKeys, SlotRewrap, slot};
 use crate::crypto::{DomainKeys, FileKeys, random};
 use crate::format::{DomainId, DomainRecord, Identity, KeySlot, Superblock, VolumeId};
@@ -38,6 +38,15 @@ pub struct KeyRingOptions {
     pub pool_low: usize,
     /// The number of keys that are made ahead.
     pub pool_high: usize,
+    /// Keys that are asked of the service together.
+    pub pool_batch: usize,
+}
+
+impl KeyRingOptions {
+    /// The limits for keys at a service elsewhere: more are made ahead, and together, to hide the way there.
+    pub fn remote() -> Self {
+        Self { pool_low: 256, pool_high: 512, pool_batch: 64, ..Self::default() }
+    }
 }
 
 impl Default for KeyRingOptions {
@@ -48,6 +57,7 @@ impl Default for KeyRingOptions {
             grace: Duration::from_secs(300),
             pool_low: 16,
             pool_high: 64,
+            pool_batch: 16,
         }
     }
 }
@@ -61,10 +71,28 @@ pub struct DomainSummary {
     pub epoch: u32,
     /// Counts the writes of its record.
     pub generation: u64,
-    /// The ARNs of its KMS keys; the first one wraps, the others open what has not been rewrapped.
+    /// The ARNs of its KMS keys; the first ones wrap, the others open what has not been rewrapped.
     pub keys: Vec<String>,
+    /// Where each of the keys is.
+    pub places: Vec<KeyPlace>,
+    /// How many of the keys wrap.
+    pub recipients: usize,
+    /// What wraps data keys.
+    pub tier: KeyTier,
+    /// How headers name the present domain key.
+    pub domain_key: Option<[u8; 16]>,
+    /// How headers name all domain keys, each with one of the KMS keys that it is under.
+    pub domain_keys: Vec<([u8; 16], [u8; 16])>,
     /// Why its files are closed at present, if they are.
     pub unusable: Option<KeyError>,
+}
+
+impl DomainSummary {
+    /// Whether the record still has keys that wrap nothing new.
+    pub fn has_former(&self) -> bool {
+        self.keys.len() > self.recipients
+            || self.domain_keys.iter().any(|(id, _)| Some(*id) != self.domain_key)
+    }
 }
 
 /// The keys of an open volume: its domains, the data keys made ahead, the unwrapped ones, and the fences.
@@ -82,19 +110,21 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Makes the first domain of a new volume, in memory: its secret under the KMS key `key` (an ARN, an id or an
-    /// alias). The caller writes it.
+    /// Makes the first domain of a new volume, in memory: its secret under the KMS keys `keys`, each in the form of
+    /// [`KeyAt`]. The caller writes it.
     ///
     /// # Errors
-    /// [`KeyError`] if the key cannot be used.
+    /// [`KeyError`] if a key cannot be used.
     pub fn new_root(
-        service: &Arc<dyn KeyService>,
-        caller: &Caller,
+        services: &Arc<dyn KeyServices>,
         volume_id: VolumeId,
-        key: &str,
+        keys: &[KeyAt],
+        tier: KeyTier,
     ) -> Result<NewDomain, KeyError> {
-        let wrapper = Wrapper { service: Arc::clone(service), caller: caller.clone(), volume_id };
-        NewDomain::make(&wrapper, DomainId(random::bytes()), &parse_key(key)?)
+        let wrapper = Wrapper { services: Arc::clone(services), volume_id };
+        // The others are where the first one is, if they do not say.
+        let default = keys.first().and_then(|key| key.place.clone()).unwrap_or(KeyPlace::Keystore);
+        NewDomain::make(&wrapper, DomainId(random::bytes()), keys, &default, tier)
     }
 
     /// Opens the domains of a volume. Only the root domain's secret is unwrapped.
@@ -102,28 +132,14 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`] if the root domain cannot be opened. Other domains fail when they are used.
     pub fn load(
-        service: Arc<dyn KeyService>,
-        caller: Caller,
-        volume_dir: NodeRef,
-        superblock: &Superblock,
-    ) -> Result<Arc<Self>, KeyError> {
-        Self::load_with(service, caller, volume_dir, superblock, KeyRingOptions::default())
-    }
-
-    /// As [`Self::load`], with other limits.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn load_with(
-        service: Arc<dyn KeyService>,
-        caller: Caller,
+        services: Arc<dyn KeyServices>,
         volume_dir: NodeRef,
         superblock: &Superblock,
         options: KeyRingOptions,
     ) -> Result<Arc<Self>, KeyError> {
         let start = Instant::now();
         let clock: Clock = Arc::new(move || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let wrapper = Wrapper { service, caller, volume_id: superblock.volume_id };
+        let wrapper = Wrapper { services, volume_id: superblock.volume_id };
         Self::load_at(wrapper, &volume_dir, superblock.root_domain, options, clock)
     }
 
@@ -161,14 +177,21 @@ impl KeyRing {
         self.shared.wrapper.volume_id
     }
 
-    /// The key management service.
-    pub fn service(&self) -> &Arc<dyn KeyService> {
-        &self.shared.wrapper.service
+    /// The service that has the key `key` (an ARN or an id): that of the domain record that names it, and else that of the
+    /// root domain's first key.
+    ///
+    /// # Errors
+    /// [`KeyError::Service`] if there is no way there.
+    pub fn connection(&self, key: &str) -> Result<Connection, KeyError> {
+        let place = self.shared.place_of(key).unwrap_or_else(|| self.shared.root.place());
+        self.shared.wrapper.connect(key, &place)
     }
 
-    /// Who calls the service.
-    pub fn caller(&self) -> &Caller {
-        &self.shared.wrapper.caller
+    /// The KMS key that a wrap which names `key_id` is under in the end: of a domain key, the first of its KMS keys.
+    pub fn kms_key_of(&self, domain: DomainId, key_id: [u8; 16]) -> [u8; 16] {
+        let summary = self.shared.domain(domain).map(|domain| domain.summary().domain_keys);
+        let found = summary.ok().and_then(|keys| keys.into_iter().find(|(id, _)| *id == key_id));
+        found.map_or(key_id, |(_, kms)| kms)
     }
 
     /// The keys of a domain's names. Unwrapped at first use and remembered: names can be listed and removed
@@ -193,11 +216,20 @@ impl KeyRing {
         all
     }
 
-    /// Makes a domain with a secret under the KMS key `key` (an ARN, an id or an alias), durably.
+    /// As [`Self::add_domain_for`], for one key in the form of [`KeyAt`].
     ///
     /// # Errors
-    /// [`KeyError`] if the key cannot be used or the record cannot be written.
+    /// As there, and [`KeyError::Place`].
     pub fn add_domain(&self, key: &str) -> Result<DomainId, KeyError> {
+        self.add_domain_for(&[key.parse()?])
+    }
+
+    /// Makes a domain of the root domain's tier with a secret under the KMS keys `keys`, which are where the root domain's first key is if they
+    /// do not say, durably.
+    ///
+    /// # Errors
+    /// [`KeyError`] if a key cannot be used or the record cannot be written.
+    pub fn add_domain_for(&self, keys: &[KeyAt]) -> Result<DomainId, KeyError> {
         let shared = &self.shared;
         let id = loop {
             let id = DomainId(random::bytes());
@@ -207,7 +239,8 @@ impl KeyRing {
                 break id;
             }
         };
-        let mut new = NewDomain::make(&shared.wrapper, id, &parse_key(key)?)?;
+        let mut new =
+            NewDomain::make(&shared.wrapper, id, keys, &shared.root.place(), shared.root.summary().tier)?;
         new.write(&*shared.keys_dir)?;
         let domain = Domain::created(new);
         domain.usability.confirm(shared.now());
@@ -255,17 +288,15 @@ impl KeyRing {
         }
     }
 
-    /// Begins to rewrap a domain: raises its epoch and, with `key`, makes that the key that wraps. The former
+    /// Begins to rewrap a domain: raises its epoch and makes those the keys that wrap which `change` leaves. The former
     /// keys stay until [`Self::finish_rewrap`].
     ///
     /// # Errors
-    /// [`KeyError`] if either key cannot be used or the record cannot be written.
-    pub fn begin_rewrap(&self, id: DomainId, key: Option<&str>) -> Result<DomainSummary, KeyError> {
+    /// [`KeyError`] if a key cannot be used or the record cannot be written.
+    pub fn begin_rewrap(&self, id: DomainId, change: &RecipientChange) -> Result<DomainSummary, KeyError> {
         let domain = self.shared.domain(id)?;
         let (record, keys) = self.shared.open(&domain)?;
-        let current = record.keys.first().ok_or(KeyError::DomainTampered { domain: id })?;
-        let target = parse_key(key.unwrap_or(&current.arn))?;
-        let new = NewDomain::moved(&self.shared.wrapper, &record, current, &target)?;
+        let new = NewDomain::moved(&self.shared.wrapper, &record, change)?;
         self.shared.replace(&domain, new, &keys)
     }
 
@@ -277,8 +308,9 @@ impl KeyRing {
         let domain = self.shared.domain(id)?;
         let (record, keys) = self.shared.open(&domain)?;
         let mut new = DomainRecord::clone(&record);
-        new.keys.truncate(1);
-        if new.keys.len() == record.keys.len() {
+        new.domain_keys.retain(|wrap| wrap.epoch == record.epoch);
+        new.keys.retain(|key| !key.wrapped_secret.is_empty());
+        if new == *record {
             return Ok(domain.summary());
         }
         new.generation += 1;
@@ -310,19 +342,21 @@ impl KeyRing {
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
     ) -> Result<SlotRewrap, KeyError> {
-        let (record, _) = self.shared.open_id(identity.domain_id)?;
+        let domain = self.shared.domain(identity.domain_id)?;
+        let (record, _) = self.shared.open(&domain)?;
+        let domain_key = |id| self.shared.domain_key(&domain, &record, id, false);
         let sound = slot::by_generation(slots);
         let tampered = KeyError::Tampered { file: identity.file_id };
         let generation = sound.first().map_or(0, |(_, slot)| slot.generation);
         let mut failure = None;
         for (replaced, old) in sound {
-            match self.shared.wrapper.move_slot(&record, identity, old) {
-                Ok((recipient, keys)) if slot::is_authentic(identity, old, &keys) => {
+            match self.shared.wrapper.move_slot(&record, identity, old, &domain_key) {
+                Ok((recipients, keys)) if slot::is_authentic(identity, old, &keys) => {
                     let mut slot = KeySlot {
                         generation: generation + 1,
                         time: record::unix_seconds(),
                         commitment: keys.commitment,
-                        recipients: vec![recipient],
+                        recipients,
                         mac: [0; 32],
                     };
                     slot::authenticate(identity, &mut slot, &keys)?;
@@ -349,7 +383,7 @@ impl KeyRing {
         slots: &[Option<KeySlot>; 2],
     ) -> Result<FileKeys, KeyError> {
         let domain = self.shared.domain(identity.domain_id)?;
-        self.shared.unwrap(&domain, identity, slots).map(|(keys, _)| keys)
+        self.shared.unwrap(&domain, identity, slots, true).map(|(keys, _)| keys)
     }
 
     /// Starts the thread that fills the pools, once.
@@ -402,7 +436,8 @@ impl FileKeyProvider for KeyRing {
         }
         let (record, _) = shared.open(&domain)?;
         let now = shared.now();
-        let made = shared.wrapper.new_files(&record, 1).pop();
+        let domain_key = |id| shared.domain_key(&domain, &record, id, false);
+        let made = shared.wrapper.new_files(&record, 1, &domain_key).pop();
         let made = made.unwrap_or(Err(KeyError::DomainTampered { domain: domain.id }));
         shared.heed(&domain, made, now)
     }
@@ -412,15 +447,15 @@ impl FileKeyProvider for KeyRing {
         let domain = shared.domain(identity.domain_id)?;
         shared.check(&domain)?;
         let (record, _) = shared.open(&domain)?;
-        let current = record.keys.first().map(|key| key.key_id);
+        let current: Vec<[u8; 16]> = record::recipients(&record).map(|key| key.key_id).collect();
         let (now, ttl) = (shared.now(), shared.options.cache_ttl);
         let valid = |kept: &Unwrapped| {
             let since_unwrap = Duration::from_millis(now.saturating_sub(kept.at));
-            let by_poll = Some(kept.key_id) == current && domain.usability.unconfirmed_for(now) < ttl;
+            let by_poll = current.contains(&kept.key_id) && domain.usability.unconfirmed_for(now) < ttl;
             by_poll || since_unwrap < ttl
         };
         let unwrapped = shared.cache.get_or_unwrap(identity, valid, || {
-            let unwrapped = shared.unwrap(&domain, identity, slots);
+            let unwrapped = shared.unwrap(&domain, identity, slots, false);
             let (keys, key_id) = shared.heed(&domain, unwrapped, now)?;
             Ok(Unwrapped { identity: *identity, keys: Arc::new(keys), key_id, at: now })
         })?;

@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::cache::FileKeyCache;
 use super::domain::Domain;
+use super::domain_key::OpenedDomainKey;
+use super::place::KeyPlace;
 use super::pool::Bell;
 use super::ring::{Clock, KeyRingOptions};
-use super::wrapper::Wrapper;
+use super::wrapper::{OpenedSlot, Wrapper};
 use super::{DomainSummary, KeyError, record, slot};
 use crate::crypto::{DomainKeys, FileKeys};
 use crate::format::{DomainId, DomainRecord, Identity, KeySlot};
 use crate::store::NodeRef;
-
-/// Data keys asked of the service in one call.
-const MAKE_BATCH: usize = 16;
 
 /// The domains, what is remembered, and the way to the service.
 pub(super) struct Shared {
@@ -70,7 +70,12 @@ impl Shared {
         let outcome = domain.prove(&self.wrapper);
         match &outcome {
             Ok(()) => domain.usability.confirm(now),
-            Err(KeyError::Service(_)) if domain.usability.unconfirmed_for(now) < self.options.grace => {}
+            Err(error @ KeyError::Service(_)) => {
+                self.note_outage(domain, error);
+                if domain.usability.unconfirmed_for(now) >= self.options.grace {
+                    domain.usability.fence(error.clone(), now);
+                }
+            }
             Err(error) => domain.usability.fence(error.clone(), now),
         }
         self.forget_if_fenced(domain);
@@ -87,22 +92,45 @@ impl Shared {
     ) -> Result<T, KeyError> {
         match &outcome {
             Ok(_) => {}
-            Err(error @ KeyError::Unusable { key, .. }) if self.is_current(domain, key) => {
+            Err(error @ KeyError::Unusable { key, .. }) if self.depends_on(domain, key) => {
                 domain.usability.fence(error.clone(), asked);
                 self.forget_if_fenced(domain);
             }
+            Err(error @ KeyError::Service(_)) => self.note_outage(domain, error),
             Err(_) => {}
         }
         outcome
     }
 
-    pub(super) fn is_current(&self, domain: &Domain, arn: &str) -> bool {
-        domain.summary().keys.first().is_some_and(|current| current == arn)
+    /// Says once for each outage what it means.
+    fn note_outage(&self, domain: &Domain, error: &KeyError) {
+        if domain.usability.begin_outage() {
+            let DomainSummary { keys, places, .. } = domain.summary();
+            let key = keys.first().map(String::as_str).unwrap_or_default();
+            let place = places.first().map(ToString::to_string).unwrap_or_default();
+            let grace_secs = self.options.grace.as_secs();
+            tracing::warn!(
+                domain = %domain.id, key, place, grace_secs, %error,
+                "a KMS key is out of reach: open files go on for the grace time, what needs a call fails"
+            );
+        }
+    }
+
+    /// Whether the domain is of no use without the key `arn`.
+    pub(super) fn depends_on(&self, domain: &Domain, arn: &str) -> bool {
+        let summary = domain.summary();
+        summary.recipients == 1 && summary.keys.first().is_some_and(|current| current == arn)
+    }
+
+    /// Where a domain's record says that the key `key`, an ARN or an id, is.
+    pub(super) fn place_of(&self, key: &str) -> Option<KeyPlace> {
+        self.root.place_of(key).or_else(|| self.all().iter().find_map(|domain| domain.place_of(key)))
     }
 
     pub(super) fn forget_if_fenced(&self, domain: &Domain) {
         if domain.usability.is_fenced() {
             domain.pool.clear();
+            domain.domain_keys.clear();
             self.cache.forget_domain(domain.id);
         }
     }
@@ -137,45 +165,83 @@ impl Shared {
         Ok(domain.summary())
     }
 
+    /// The domain key `id`: the one that is remembered, or else from the service; `fresh` remembers nothing.
+    pub(super) fn domain_key(
+        &self,
+        domain: &Domain,
+        record: &DomainRecord,
+        id: [u8; 16],
+        fresh: bool,
+    ) -> Result<OpenedDomainKey, KeyError> {
+        let (now, ttl) = (self.now(), self.options.cache_ttl);
+        let current: Vec<[u8; 16]> = record::recipients(record).map(|key| key.key_id).collect();
+        let valid = |key_id: [u8; 16], at: u64| {
+            let by_poll = current.contains(&key_id) && domain.usability.unconfirmed_for(now) < ttl;
+            by_poll || Duration::from_millis(now.saturating_sub(at)) < ttl
+        };
+        if let Some(kept) = domain.domain_keys.get(id, valid).filter(|_| !fresh) {
+            return Ok(kept);
+        }
+        let _opening = domain.domain_keys.begin_opening();
+        if let Some(kept) = domain.domain_keys.get(id, valid).filter(|_| !fresh) {
+            return Ok(kept);
+        }
+        let opened = self.wrapper.open_domain_key(record, id, KeyError::UnknownDomainKey(domain.id))?;
+        if current.contains(&opened.key_id) {
+            domain.usability.confirm(now);
+        }
+        if !fresh {
+            domain.domain_keys.put(opened.clone(), now);
+        }
+        Ok(opened)
+    }
+
     /// The keys of a file, from the service: of the sound slots the highest generation that opens.
     pub(super) fn unwrap(
         &self,
         domain: &Domain,
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
+        fresh: bool,
     ) -> Result<(FileKeys, [u8; 16]), KeyError> {
         if identity.volume_id != self.wrapper.volume_id {
             return Err(KeyError::Tampered { file: identity.file_id });
         }
-        match self.unwrap_once(domain, identity, slots) {
+        match self.unwrap_once(domain, identity, slots, fresh) {
             // Another process may have moved the domain to a key that this one has not heard of.
-            Err(KeyError::ForeignKey { .. }) => {
+            Err(KeyError::ForeignKey { .. } | KeyError::UnknownDomainKey(_)) => {
                 self.reload()?;
-                self.unwrap_once(domain, identity, slots)
+                self.unwrap_once(domain, identity, slots, fresh)
             }
             outcome => outcome,
         }
     }
 
-    pub(super) fn unwrap_once(
+    fn unwrap_once(
         &self,
         domain: &Domain,
         identity: &Identity,
         slots: &[Option<KeySlot>; 2],
+        fresh: bool,
     ) -> Result<(FileKeys, [u8; 16]), KeyError> {
         let (record, _) = self.open(domain)?;
         let mut failure = None;
         for (_, slot) in slot::by_generation(slots) {
             let now = self.now();
-            match self.wrapper.open_slot(&record, identity, slot) {
-                Ok((keys, key_id)) => {
-                    if record.keys.first().is_some_and(|key| key.key_id == key_id) {
+            let domain_key = |id| self.domain_key(domain, &record, id, fresh);
+            match self.wrapper.open_slot(&record, identity, slot, &domain_key) {
+                Ok(OpenedSlot { keys, key_id, .. }) => {
+                    if record::recipients(&record).any(|key| key.key_id == key_id) {
                         domain.usability.confirm(now);
                     }
                     return Ok((keys, key_id));
                 }
                 // That a key is out of reach explains more than that another slot is damaged.
-                Err(error @ (KeyError::Tampered { .. } | KeyError::ForeignKey { .. })) => {
+                Err(
+                    error @ (KeyError::Tampered { .. }
+                    | KeyError::ForeignKey { .. }
+                    | KeyError::UnknownDomainKey(_)),
+                ) => {
                     failure.get_or_insert(error);
                 }
                 Err(error) => failure = Some(error),
@@ -192,10 +258,11 @@ impl Shared {
                 return;
             }
             let Ok((record, _)) = self.open(domain) else { return };
-            let (now, count) = (self.now(), missing.min(MAKE_BATCH));
+            let (now, count) = (self.now(), missing.min(self.options.pool_batch));
             let mut made = Vec::with_capacity(count);
             let mut refused = None;
-            for outcome in self.wrapper.new_files(&record, count) {
+            let domain_key = |id| self.domain_key(domain, &record, id, false);
+            for outcome in self.wrapper.new_files(&record, count, &domain_key) {
                 match outcome {
                     Ok(keys) => made.push(keys),
                     Err(error) => refused = Some(error),

@@ -1,9 +1,11 @@
 //! Key slots: their MAC, the order in which they are tried, and which of them a rewrap replaces.
 
+use super::domain_key::current_domain_key;
+use super::record::recipients;
 use crate::crypto::FileKeys;
 use crate::format::{DomainRecord, FormatError, Identity, KeySlot, RecipientKind};
 
-/// A data key under the domain's present KMS key, ready to be stored.
+/// A data key under the domain's present KMS keys, ready to be stored.
 #[derive(Debug)]
 pub struct SlotRewrap {
     /// The new slot, authenticated; its wrap has been proven by unwrapping it.
@@ -38,12 +40,17 @@ pub(super) fn by_generation(slots: &[Option<KeySlot>; 2]) -> Vec<(usize, &KeySlo
     sound
 }
 
-/// Whether `slot` is wrapped under the first key of `record` in its present epoch, and under nothing else.
+/// Whether `slot` is wrapped for the recipients of `record` in its present epoch, and for nobody else.
 pub(super) fn is_current(record: &DomainRecord, slot: &KeySlot) -> bool {
-    let current = record.keys.first().map(|key| key.key_id);
-    slot.recipients.iter().all(|recipient| {
+    if let Some(id) = current_domain_key(record) {
+        let [wrap] = slot.recipients.as_slice() else { return false };
+        return wrap.kind == RecipientKind::DomainKey && wrap.epoch == record.epoch && wrap.key_id == id;
+    }
+    let wanted: Vec<[u8; 16]> = recipients(record).map(|key| key.key_id).collect();
+    let present = slot.recipients.iter().all(|recipient| {
         recipient.kind == RecipientKind::Kms
             && recipient.epoch == record.epoch
-            && Some(recipient.key_id) == current
-    })
+            && wanted.contains(&recipient.key_id)
+    });
+    present && slot.recipients.len() == wanted.len()
 }

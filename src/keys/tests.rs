@@ -17,6 +17,8 @@ use crate::store::{BackingStore, NodeRef};
 
 const NOTHING: Option<KeySlot> = None;
 
+mod recipients;
+
 struct World {
     service: Arc<TestService>,
     volume_dir: NodeRef,
@@ -33,8 +35,8 @@ impl World {
         let volume_dir = store.root();
         let keys_dir = volume_dir.make_dir(OsStr::new(KEYS_DIR), 0o700).unwrap();
         let arn = service.new_key();
-        let dynamic: Arc<dyn KeyService> = service.clone();
-        let mut domain = KeyRing::new_root(&dynamic, &TestService::caller(), volume, &arn).unwrap();
+        let mut domain =
+            KeyRing::new_root(&service.services(), volume, &[arn.parse().unwrap()], KeyTier::Kms).unwrap();
         domain.write(&*keys_dir).unwrap();
         let now = Arc::new(AtomicU64::new(1_000_000));
         Self { service, volume_dir, volume, root: domain.id(), now, arn }
@@ -45,8 +47,7 @@ impl World {
     }
 
     fn try_ring(&self, options: KeyRingOptions) -> Result<Arc<KeyRing>, KeyError> {
-        let service: Arc<dyn KeyService> = self.service.clone();
-        let wrapper = Wrapper { service, caller: TestService::caller(), volume_id: self.volume };
+        let wrapper = Wrapper { services: self.service.services(), volume_id: self.volume };
         let now = Arc::clone(&self.now);
         let clock = Arc::new(move || now.load(Ordering::SeqCst));
         KeyRing::load_at(wrapper, &self.volume_dir, self.root, options, clock)
@@ -55,6 +56,10 @@ impl World {
     fn wait(&self, time: Duration) {
         self.now.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
     }
+}
+
+fn to(key: &str) -> RecipientChange {
+    RecipientChange { to: Some(key.parse().unwrap()), ..RecipientChange::default() }
 }
 
 fn slots(new: &NewFileKeys) -> [Option<KeySlot>; 2] {
@@ -293,7 +298,7 @@ fn a_rewrap_to_another_key_needs_the_old_one_until_it_is_finished() {
     let new = ring.new_file(world.root).unwrap();
     assert_eq!(ring.current_place(&new.identity, &slots(&new)).unwrap(), Some(0));
     let second = world.service.new_key();
-    let summary = ring.begin_rewrap(world.root, Some(&second)).unwrap();
+    let summary = ring.begin_rewrap(world.root, &to(&second)).unwrap();
     assert_eq!((summary.epoch, summary.keys), (2, vec![second.clone(), world.arn.clone()]));
     assert_eq!(ring.current_place(&new.identity, &slots(&new)).unwrap(), None);
     let rewrap = ring.rewrap_slot(&new.identity, &slots(&new)).unwrap();

@@ -16,6 +16,8 @@ pub(super) struct Usability {
     /// Read at every read and write.
     fenced: AtomicBool,
     confirmed_at: AtomicU64,
+    /// Whether the service was out of reach when it was last asked.
+    outage: AtomicBool,
     detail: Mutex<Detail>,
 }
 
@@ -27,8 +29,16 @@ struct Detail {
 }
 
 impl Usability {
+    /// The service cannot be reached; true if that is news.
+    pub(super) fn begin_outage(&self) -> bool {
+        !self.outage.swap(true, Ordering::Relaxed)
+    }
+
     /// The service has just used the key.
     pub(super) fn confirm(&self, now: u64) {
+        if self.outage.load(Ordering::Relaxed) {
+            self.outage.store(false, Ordering::Relaxed);
+        }
         self.confirmed_at.fetch_max(now, Ordering::Relaxed);
         if self.fenced.load(Ordering::Acquire) {
             let mut detail = self.detail.lock();

@@ -13,7 +13,7 @@ use super::inventory::{InventoryGroup, inventory, newest_wrap};
 use super::walk::Walk;
 use super::{MaintenanceError, OnProgress};
 use crate::format::{DomainId, VolumeId};
-use crate::keys::{KeyRing, key_id_of};
+use crate::keys::{Connection, KeyRing, key_id_of};
 use crate::store::{FileAccess, NodeKind};
 use crate::volume::OpenVolume;
 
@@ -68,7 +68,7 @@ pub struct EraseReceipt {
 /// Destroys the KMS key `options.key` and proves it on a sample of files.
 ///
 /// # Errors
-/// [`MaintenanceError::KeyNotUsed`] before anything is destroyed; [`MaintenanceError::Service`] if the service refuses;
+/// [`MaintenanceError::KeyNotUsed`] and [`MaintenanceError::AlsoOpens`] before anything is destroyed; [`MaintenanceError::Service`] if the service refuses;
 /// [`MaintenanceError::StillOpens`] if a data key unwraps afterwards.
 pub fn erase(
     volume: &OpenVolume,
@@ -77,6 +77,7 @@ pub fn erase(
 ) -> Result<EraseReceipt, MaintenanceError> {
     let metadata = describe(volume, &options.key)?;
     let arn = metadata.arn.to_string();
+    refuse_if_shared(volume, &arn)?;
     let used = inventory(volume, progress);
     let groups: Vec<&InventoryGroup> =
         used.groups.iter().filter(|group| group.key_id == key_id_of(&arn)).collect();
@@ -113,13 +114,27 @@ pub fn erase(
 }
 
 fn describe(volume: &OpenVolume, key: &str) -> Result<KeyMetadata, MaintenanceError> {
-    let keys = volume.keys();
     let failed = |source: KmsError| MaintenanceError::Service { key: key.to_owned(), source };
+    let Connection { service, caller } = volume.keys().connection(key)?;
     let request = DescribeKeyRequest::new(key.parse::<KeyRef>().map_err(failed)?);
-    Ok(keys.service().describe_key(keys.caller(), &request).map_err(failed)?.key_metadata)
+    Ok(service.describe_key(&caller, &request).map_err(failed)?.key_metadata)
 }
 
-/// Headers of files under the key, the first ones of the tree.
+/// Fails if a domain that is under the key `arn` has another recipient: nothing would become unreadable.
+fn refuse_if_shared(volume: &OpenVolume, arn: &str) -> Result<(), MaintenanceError> {
+    for summary in volume.keys().domains() {
+        let recipients = &summary.keys[..summary.recipients.min(summary.keys.len())];
+        if recipients.iter().any(|key| key == arn)
+            && let Some(other) = recipients.iter().find(|key| *key != arn)
+        {
+            return Err(MaintenanceError::AlsoOpens { key: arn.to_owned(), other: other.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Headers of files under the key, the first ones of the tree. A file that a rewrap has not reached may have another
+/// recipient still.
 fn sample_of(volume: &OpenVolume, arn: &str, count: usize) -> Result<Vec<SoundHeader>, MaintenanceError> {
     let mut sample = Vec::new();
     for found in Walk::new(volume.root(), volume.name_mode()).flatten() {
@@ -130,8 +145,15 @@ fn sample_of(volume: &OpenVolume, arn: &str, count: usize) -> Result<Vec<SoundHe
             continue;
         }
         if let HeaderPage::Sound(sound) = read_header(&found.node.open_file(FileAccess::Read)?)?
-            && newest_wrap(&sound.header.slots).is_some_and(|(_, key_id)| key_id == key_id_of(arn))
+            && newest_wrap(&sound.header.slots).is_some_and(|(_, key_id)| {
+                volume.keys().kms_key_of(sound.header.identity.domain_id, key_id) == key_id_of(arn)
+            })
         {
+            let wraps = sound.header.slots.iter().flatten().max_by_key(|slot| slot.generation);
+            if wraps.is_some_and(|slot| slot.recipients.len() > 1) {
+                let other = format!("another recipient of the file {}", found.path.display());
+                return Err(MaintenanceError::AlsoOpens { key: arn.to_owned(), other });
+            }
             sample.push(*sound);
         }
     }
@@ -149,16 +171,16 @@ fn destroy(
     metadata: &KeyMetadata,
     pending_window_in_days: Option<i32>,
 ) -> Result<EraseMethod, MaintenanceError> {
-    let (service, caller) = (volume.keys().service(), volume.keys().caller());
     let arn: &KeyArn = &metadata.arn;
+    let Connection { service, caller } = volume.keys().connection(arn.as_str())?;
     let failed = |source: KmsError| MaintenanceError::Service { key: arn.to_string(), source };
     if metadata.origin == Origin::External {
         let request = DeleteImportedKeyMaterialRequest { key_id: arn.into(), key_material_id: None };
-        service.delete_imported_key_material(caller, &request).map_err(failed)?;
+        service.delete_imported_key_material(&caller, &request).map_err(failed)?;
         return Ok(EraseMethod::MaterialDeleted);
     }
     let request = ScheduleKeyDeletionRequest { key_id: arn.into(), pending_window_in_days };
-    let answer = service.schedule_key_deletion(caller, &request).map_err(failed)?;
+    let answer = service.schedule_key_deletion(&caller, &request).map_err(failed)?;
     Ok(EraseMethod::DeletionScheduled { date: answer.deletion_date })
 }
 

@@ -21,6 +21,14 @@ pub enum MaintenanceError {
         /// The key's ARN.
         key: String,
     },
+    /// Destroying the key would not make the data unreadable, because another recipient opens it.
+    #[error("what is under the KMS key {key} also opens with {other}")]
+    AlsoOpens {
+        /// The key's ARN.
+        key: String,
+        /// What the other one is called.
+        other: String,
+    },
     /// After its key was destroyed, a data key still unwraps.
     #[error("{opened} of {tried} data keys still unwrap although the KMS key {key} was destroyed")]
     StillOpens {

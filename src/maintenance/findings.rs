@@ -227,7 +227,9 @@ pub(super) fn kind_of_key_error(error: &KeyError) -> FindingKind {
     match error {
         KeyError::Unusable { .. } | KeyError::Denied { .. } | KeyError::Service(_) => FindingKind::Key,
         KeyError::Tampered { .. } | KeyError::ForeignKey { .. } => FindingKind::DataKey,
-        KeyError::UnknownDomain(_) => FindingKind::Foreign,
+        KeyError::UnknownDomain(_) | KeyError::UnknownDomainKey(_) => FindingKind::Foreign,
+        // None of these comes from reading a file.
+        KeyError::NotARecipient(_) | KeyError::LastRecipient(_) | KeyError::Place(_) => FindingKind::Key,
         KeyError::DomainTampered { .. } | KeyError::Format(_) => FindingKind::DomainRecord,
         KeyError::Store(_) => FindingKind::Unreadable,
     }

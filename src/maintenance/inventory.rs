@@ -8,7 +8,7 @@ use super::header::{HeaderPage, read_header};
 use super::walk::{Found, OtherObjects, Unreadable, Walk};
 use super::{OnProgress, Progress};
 use crate::format::DomainId;
-use crate::format::{Identity, KeySlot, RecipientKind};
+use crate::format::{Identity, KeySlot};
 use crate::keys::key_id_of;
 use crate::store::FileAccess;
 use crate::volume::OpenVolume;
@@ -71,10 +71,11 @@ enum Counted {
     MayBeAgain(u64, Option<GroupKey>, u64),
 }
 
-/// The slot that an open would use, by generation alone.
+/// The epoch of the slot that an open would use, by generation alone, and what its first wrap is under: a KMS key or a
+/// domain key.
 pub(super) fn newest_wrap(slots: &[Option<KeySlot>; 2]) -> Option<(u32, [u8; 16])> {
     let newest = slots.iter().flatten().max_by_key(|slot| slot.generation)?;
-    let wrap = newest.recipients.iter().find(|recipient| recipient.kind == RecipientKind::Kms)?;
+    let wrap = newest.recipients.first()?;
     Some((wrap.epoch, wrap.key_id))
 }
 
@@ -152,6 +153,7 @@ fn named(volume: &OpenVolume, groups: BTreeMap<GroupKey, (u64, u64)>) -> Vec<Inv
     let domains = volume.keys().domains();
     let group = |(GroupKey { domain, key_id, epoch }, (files, bytes))| {
         let record = domains.iter().find(|summary| summary.id == domain);
+        let key_id = volume.keys().kms_key_of(domain, key_id);
         let place = record.and_then(|record| record.keys.iter().position(|arn| key_id_of(arn) == key_id));
         let key = record.zip(place).map(|(record, place)| record.keys[place].clone());
         let current = place == Some(0) && record.is_some_and(|record| record.epoch == epoch);

@@ -17,7 +17,7 @@ use super::rewrap_run::{Run, RunDomain};
 use super::walk::{Found, OtherObjects, Unreadable, Walk};
 use super::{MaintenanceError, OnProgress, Progress};
 use crate::format::{DomainId, SLOT_LEN, SLOT_OFFSETS};
-use crate::keys::{DomainSummary, KeyError};
+use crate::keys::{DomainSummary, KeyAt, KeyError, KeyTier, RecipientChange};
 use crate::store::{FileAccess, FileRef, StoreError};
 use crate::volume::OpenVolume;
 
@@ -35,8 +35,21 @@ pub struct RewrapOptions {
     /// These domains. If there are none: all, or, when `key` is given, the root domain alone, so that domains which
     /// were put under keys of their own stay there.
     pub domains: Vec<DomainId>,
-    /// The KMS key to go to (an ARN, an id or an alias); the present one, in its present version, if absent.
+    /// The KMS key to go to, in the form of [`KeyAt`]; the present one, in its present version, if absent.
     pub key: Option<String>,
+    /// Keys that join as further recipients. With any of these or of `remove`, no domains means the root domain alone.
+    pub add: Vec<KeyAt>,
+    /// Keys that are to be recipients no longer, by ARN or id.
+    pub remove: Vec<String>,
+    /// What is to wrap data keys from now on, if that changes.
+    pub tier: Option<KeyTier>,
+}
+
+impl RewrapOptions {
+    fn change(&self) -> Result<RecipientChange, KeyError> {
+        let to = self.key.as_deref().map(str::parse).transpose()?;
+        Ok(RecipientChange { to, add: self.add.clone(), remove: self.remove.clone(), tier: self.tier })
+    }
 }
 
 /// What a rewrap did.
@@ -67,6 +80,8 @@ pub struct DomainRewrap {
     pub epoch: u32,
     /// The ARN of its KMS key now.
     pub key: String,
+    /// The ARNs of further keys each of which opens it by itself.
+    pub recipients: Vec<String>,
     /// The ARNs of the keys that still open headers of it. Empty once all files are under `key`; a
     /// rewrap beside a process that has the volume open leaves them, because that process may just be creating
     /// files under them.
@@ -159,9 +174,10 @@ pub fn rewrap(
 }
 
 fn domain_rewrap(summary: DomainSummary) -> Option<DomainRewrap> {
-    let DomainSummary { id, epoch, keys, .. } = summary;
+    let DomainSummary { id, epoch, mut keys, recipients, .. } = summary;
+    let former_keys = keys.split_off(recipients.min(keys.len()));
     let mut keys = keys.into_iter();
-    Some(DomainRewrap { id, epoch, key: keys.next()?, former_keys: keys.collect() })
+    Some(DomainRewrap { id, epoch, key: keys.next()?, recipients: keys.collect(), former_keys })
 }
 
 /// Begins new epochs, or goes on with those of an interrupted rewrap.
@@ -177,22 +193,24 @@ fn begin(
     for id in &options.domains {
         selected.push(known.iter().find(|summary| summary.id == *id).ok_or(KeyError::UnknownDomain(*id))?);
     }
-    let key = options.key.as_deref();
+    let change = options.change()?;
+    let key = (!change.is_empty()).then(|| change.to_string());
     if selected.is_empty() {
         let root = volume.keys().root_domain();
         selected.extend(known.iter().filter(|summary| key.is_none() || summary.id == root));
     }
     let mut record = Vec::new();
     for summary in selected {
-        let under_way = run.under_way(summary.id, key).filter(|domain| domain.epoch == summary.epoch);
+        let under_way =
+            run.under_way(summary.id, key.as_deref()).filter(|domain| domain.epoch == summary.epoch);
         let epoch = match under_way {
             Some(domain) => {
                 report.resumed = true;
                 domain.epoch
             }
-            None => volume.keys().begin_rewrap(summary.id, key)?.epoch,
+            None => volume.keys().begin_rewrap(summary.id, &change)?.epoch,
         };
-        record.push(RunDomain { id: summary.id, epoch, key: options.key.clone() });
+        record.push(RunDomain { id: summary.id, epoch, key: key.clone() });
     }
     let domains = record.iter().map(|domain| domain.id).collect();
     if run.domains != record {
@@ -205,8 +223,7 @@ fn begin(
 /// directories during the pass, so all headers are looked at once more.
 fn finish(volume: &OpenVolume, domains: &[DomainId]) -> Result<(), MaintenanceError> {
     let keys = volume.keys();
-    let several =
-        keys.domains().into_iter().filter(|summary| summary.keys.len() > 1).map(|summary| summary.id);
+    let several = keys.domains().into_iter().filter(|summary| summary.has_former()).map(|summary| summary.id);
     let mut open: HashSet<DomainId> = several.filter(|id| domains.contains(id)).collect();
     if open.is_empty() {
         return Ok(());

@@ -23,7 +23,7 @@ const LEN_MAX: u64 = 1 << 20;
 pub(super) struct RunDomain {
     pub(super) id: DomainId,
     pub(super) epoch: u32,
-    /// The new key as it was typed, if it is another one.
+    /// How the recipients change, as a word, if they do.
     pub(super) key: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use super::header::{HeaderPage, read_header};
 use super::*;
 use crate::format::{DomainId, NameMode, SLOT_OFFSETS};
 use crate::keys::fake::TestService;
-use crate::keys::{FileKeyProvider, KeyError};
+use crate::keys::{FileKeyProvider, KeyError, RecipientChange};
 use crate::names::{DirNames, XattrSealer};
 use crate::store::simulated::{AllNew, AllOld, SeededChoice, SimulatedOptions, SimulatedStore};
 use crate::store::{BackingStore, FileAccess, XattrMode};
@@ -14,6 +14,10 @@ use crate::volume::world::{World, read_file, read_in, write_file, write_in};
 use crate::volume::{InitOptions, OpenMode, OpenVolume, VolumeError};
 
 fn quiet(_: &Progress) {}
+
+fn to(key: &str) -> RecipientChange {
+    RecipientChange { to: Some(key.parse().unwrap()), ..RecipientChange::default() }
+}
 
 fn all_domains(key: Option<&str>) -> RewrapOptions {
     RewrapOptions { key: key.map(str::to_owned), ..RewrapOptions::default() }
@@ -102,7 +106,7 @@ fn a_rewrap_goes_on_where_an_outage_stopped_it() {
     let volume = world.open(OpenMode::Maintenance).unwrap();
     let new = world.service.new_key();
     // The record moves, then every header fails.
-    volume.keys().begin_rewrap(volume.keys().root_domain(), Some(&new)).unwrap();
+    volume.keys().begin_rewrap(volume.keys().root_domain(), &to(&new)).unwrap();
     let mut run = rewrap_run::Run::open(&*volume.volume_dir()).unwrap();
     let id = volume.keys().root_domain();
     run.save(vec![rewrap_run::RunDomain { id, epoch: 2, key: Some(new.clone()) }]).unwrap();
@@ -283,7 +287,7 @@ fn what_is_under_a_destroyed_key_opens_no_more() {
 fn a_domain_that_is_not_known_is_refused() {
     let (world, _) = filled(1);
     let volume = world.open(OpenMode::Maintenance).unwrap();
-    let options = RewrapOptions { domains: vec![DomainId([1; 16])], key: None };
+    let options = RewrapOptions { domains: vec![DomainId([1; 16])], ..RewrapOptions::default() };
     assert!(matches!(
         rewrap(&volume, &options, &quiet),
         Err(MaintenanceError::Key(KeyError::UnknownDomain(_)))

@@ -12,7 +12,7 @@ use crate::config::VolumeConfig;
 use crate::crypto::random;
 use crate::format::{DIR_ID_NAME, NameMode, VOLUME_DIR, VolumeId, decode_dir_id};
 use crate::journal::sessions::SessionLog;
-use crate::keys::{KEYS_DIR, KeyRing, NewDomain, write_durably};
+use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyRing, KeyServices, KeyTier, NewDomain, write_durably};
 use crate::names::{DirNames, TARGETS_DIR, TRASH_DIR};
 use crate::store::{BackingNode, BackingStore, NodeKind, RenameMode, StoreErrorKind, StoreResult};
 
@@ -30,15 +30,19 @@ const PRIVATE_FILE: u32 = 0o600;
 /// What a new volume is to be.
 #[derive(Debug, Clone)]
 pub struct InitOptions {
-    /// The KMS key (an ARN, an id or an alias); [`DEFAULT_KEY`] if there is none.
+    /// The KMS key, in the form of [`KeyAt`]; [`DEFAULT_KEY`] if there is none.
     pub key: Option<String>,
+    /// Further keys, each of which opens the volume by itself.
+    pub recipients: Vec<KeyAt>,
+    /// What wraps data keys.
+    pub tier: KeyTier,
     /// Whether names are encrypted.
     pub name_mode: NameMode,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { key: None, name_mode: NameMode::Encrypted }
+        Self { key: None, recipients: Vec::new(), tier: KeyTier::Kms, name_mode: NameMode::Encrypted }
     }
 }
 
@@ -49,6 +53,8 @@ pub struct NewVolume {
     pub volume_id: VolumeId,
     /// The ARN of its KMS key.
     pub key: String,
+    /// The ARNs of the other keys that open it.
+    pub recipients: Vec<String>,
 }
 
 /// Makes a volume in the empty directory of `store`, durably. When it fails, nothing stays behind.
@@ -62,12 +68,28 @@ pub fn init(
     caller: &Caller,
     options: &InitOptions,
 ) -> Result<NewVolume, VolumeError> {
+    let keystore = Connection { service: Arc::clone(service), caller: caller.clone() };
+    init_at(store, &(Arc::new(keystore) as _), options)
+}
+
+/// As [`init`], with keys at any service.
+///
+/// # Errors
+/// As there.
+pub fn init_at(
+    store: &dyn BackingStore,
+    services: &Arc<dyn KeyServices>,
+    options: &InitOptions,
+) -> Result<NewVolume, VolumeError> {
     let root = store.root();
     clear_drafts(&*root)?;
     let volume_id = VolumeId(random::bytes());
-    let key = options.key.as_deref().unwrap_or(DEFAULT_KEY);
-    let domain = KeyRing::new_root(service, caller, volume_id, key).map_err(VolumeError::Key)?;
-    let made = NewVolume { volume_id, key: domain.key_arn().to_owned() };
+    let first = options.key.as_deref().unwrap_or(DEFAULT_KEY).parse::<KeyAt>();
+    let mut keys = vec![first.map_err(|error| VolumeError::Key(error.into()))?];
+    keys.extend(options.recipients.iter().cloned());
+    let domain = KeyRing::new_root(services, volume_id, &keys, options.tier).map_err(VolumeError::Key)?;
+    let mut arns = domain.key_arns();
+    let made = NewVolume { volume_id, key: arns.remove(0), recipients: arns };
     let draft = format!("{DRAFT_PREFIX}{:032x}", u128::from_le_bytes(random::bytes()));
     let draft = OsStr::new(&draft);
     let outcome = make(&*root, draft, domain, volume_id, options.name_mode);

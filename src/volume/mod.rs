@@ -14,7 +14,7 @@ mod tests;
 pub(crate) mod world;
 
 pub use error::VolumeError;
-pub use init::{DEFAULT_KEY, InitOptions, NewVolume, init};
+pub use init::{DEFAULT_KEY, InitOptions, NewVolume, init, init_at};
 pub use lock::Holder;
 pub use open::{DEFAULT_JOURNAL_LEN, OpenMode, OpenOptions, OpenVolume, Recovered};
 

@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::journal::sessions::SessionLog;
 use crate::journal::{self, Journal, RecoveryReport};
-use crate::keys::{KeyRing, KeyRingOptions};
+use crate::keys::{Connection, KeyRing, KeyRingOptions, KeyServices};
 use crate::store::{BackingNode, BackingStore, FileAccess, NodeRef, host_name};
 
 /// The part of the free space that a new journal takes at most.
@@ -134,6 +134,18 @@ impl OpenVolume {
         caller: Caller,
         options: &OpenOptions,
     ) -> Result<Self, VolumeError> {
+        Self::open_at(store, Arc::new(Connection { service, caller }), options)
+    }
+
+    /// As [`Self::open_with`], with keys at any service.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at(
+        store: Arc<dyn BackingStore>,
+        services: Arc<dyn KeyServices>,
+        options: &OpenOptions,
+    ) -> Result<Self, VolumeError> {
         let root = store.root();
         let (volume_dir, config) = read_config(&*root)?;
         if options.mode != OpenMode::ReadOnly {
@@ -145,8 +157,7 @@ impl OpenVolume {
             })?;
         }
         let (lock, live) = take_lock(&*volume_dir, options.mode)?;
-        let keys =
-            KeyRing::load_with(service, caller, Arc::clone(&volume_dir), config.superblock(), options.keys)?;
+        let keys = KeyRing::load(services, Arc::clone(&volume_dir), config.superblock(), options.keys)?;
         let root_keys = keys.domain_keys(config.root_domain)?;
         config.verify(&root_keys.mac)?;
         let mut opening = Opening {

@@ -219,6 +219,46 @@ fn a_keystore_is_made_before_any_volume_and_sealed_again() {
 }
 
 #[test]
+fn a_keystore_opens_with_a_recovery_key_shares_or_a_credential() {
+    let place = Place::empty();
+    let further = ["--write-recovery-key", "recovery", "--shares", "2-of-3", "--write-shares", "shares"];
+    let init = ["init", "backing"];
+    let made = place.kmsfs().args(init).args(further).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let info = place.run(["keystore", "info", "--json"]).json();
+    assert_eq!(info["Seals"], serde_json::json!(["passphrase", "recovery key", "2 of 3 shares"]));
+    let secret = std::fs::read_to_string(place.path("recovery")).unwrap();
+    assert!(!String::from_utf8_lossy(&made.stderr).contains(secret.trim()), "shown although it was written");
+    // A mount of somebody who has only that.
+    let mut mount = place.kmsfs();
+    mount.env_remove("KMSFS_PASSPHRASE_FILE").args(["mount", "backing", "mount", "--journal-mib", "4"]);
+    let mounted =
+        mount.args(["--share-file", "shares/share-1", "--share-file", "shares/share-3"]).output().unwrap();
+    assert!(mounted.status.success(), "{mounted:?}");
+    place.umount().ok();
+    place.run(["key", "list-keys", "--share-file", "shares/share-2"]).refused(7, &["2 are needed"]);
+    std::fs::write(place.path("copied"), secret.replace('a', "b")).unwrap();
+    place.run(["key", "list-keys", "--recovery-key-file", "copied"]).refused(7, &["wrong recovery key"]);
+
+    // The passphrase is lost: a credential of the service manager takes its place.
+    std::fs::create_dir(place.path("credentials")).unwrap();
+    std::fs::write(place.path("credentials/root"), [9; 32]).unwrap();
+    let with_credentials = |args: &[&str]| -> crate::program::Ran {
+        let mut command = place.kmsfs();
+        command.env_remove("KMSFS_PASSPHRASE_FILE").env("CREDENTIALS_DIRECTORY", place.path("credentials"));
+        command.args(args).output().unwrap().into()
+    };
+    let recovery = ["--recovery-key-file", "recovery", "--new-credential", "root"];
+    with_credentials(&[&["kms", "reseal"], &recovery[..]].concat()).ok();
+    with_credentials(&["key", "list-keys", "--credential", "root"]).ok();
+    with_credentials(&["mount", "backing", "mount", "--journal-mib", "4", "--credential", "root"]).ok();
+    place.umount().ok();
+    place.run(["key", "list-keys", "--credential", "root"]).refused(7, &["no systemd credential"]);
+    place.run(["key", "list-keys"]).refused(7, &["sealed by a systemd credential"]);
+    with_credentials(&["key", "list-keys", "--recovery-key-file", "recovery"]).ok();
+}
+
+#[test]
 fn keys_of_other_kinds_sign_authenticate_agree_and_encapsulate() {
     let place = place();
     let create = |spec: &str, usage: &str| {

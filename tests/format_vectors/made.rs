@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use kmsfs::config::VolumeConfig;
-use kmsfs::crypto::{Aead, DataKey, DomainKeys, EntrySum, FileKeys, SecretKey};
+use kmsfs::crypto::{Aead, DataKey, DomainKey, DomainKeys, EntrySum, FileKeys, SecretKey};
 use kmsfs::format::geometry::{PlainSize, backing_size, data_offset, entry_offset, plain_size};
 use kmsfs::format::{
-    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainRecord, Entry, FileId, FileRecord, Header,
-    Identity, JournalHeader, KeyReference, KeySlot, Lsn, NameMode, PAGE, Recipient, RecipientKind, Record,
-    RecordBody, SealBody, SealFrame, SessionEvent, SessionNumber, SessionRecord, VolumeId, encode_dir_id,
-    long_symlink_target, symlink_target,
+    BlockAad, BlockIndex, ChunkHeader, DirId, DomainId, DomainKeyWrap, DomainRecord, Entry, FileId,
+    FileRecord, Header, Identity, JournalHeader, KeyReference, KeySlot, Lsn, NameMode, PAGE, Recipient,
+    RecipientKind, Record, RecordBody, SealBody, SealFrame, SessionEvent, SessionNumber, SessionRecord,
+    VolumeId, encode_dir_id, long_symlink_target, symlink_target,
 };
 use kmsfs::keys::{KeyError, key_id_of};
 use kmsfs::names::{DirNames, DomainSource, PlainEntry, Targets, XattrSealer, read_target};
@@ -96,9 +96,43 @@ pub(crate) fn superblock() -> Value {
     })
 }
 
+/// Where the second recipient of the vector is.
+const PLACE: &str = "eu-central-1 https://kms.example:4599";
+const FORMER: &str = "arn:aws:kms:local:000000000000:key/former";
+const ESCROW: &str = "arn:aws:kms:eu-central-1:111122223333:key/66666666-7777-8888-9999-000000000000";
+
+fn reference(arn: &str, wrapped_secret: &[u8], place: &str) -> KeyReference {
+    let (arn, place) = (arn.to_owned(), place.to_owned());
+    KeyReference { key_id: key_id_of(&arn), arn, wrapped_secret: wrapped_secret.to_vec(), place }
+}
+
 pub(crate) fn domain_record_bytes() -> Vec<u8> {
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(FORMER, &[], "")], Vec::new())
+}
+
+/// Two recipients, one of them elsewhere.
+pub(crate) fn recipients_record_bytes() -> Vec<u8> {
+    record_bytes(vec![reference(ARN, WRAPPED, ""), reference(ESCROW, WRAPPED, PLACE)], Vec::new())
+}
+
+/// What the wrap of a data key in epoch 2 is bound to.
+fn bound_to() -> Vec<u8> {
+    [&VOLUME.0[..], &DOMAIN.0, &FILE.0, &2_u32.to_le_bytes()].concat()
+}
+
+fn domain_key() -> DomainKey {
+    DomainKey::derive(&key(&SECRET), &VOLUME.0, &DOMAIN.0, 2)
+}
+
+/// A domain key of the present epoch.
+pub(crate) fn domain_key_record_bytes() -> Vec<u8> {
+    let (key_id, wrapped) = (key_id_of(ARN), WRAPPED.to_vec());
+    let wrap = DomainKeyWrap { epoch: 2, key_id, domain_key_id: domain_key().id, wrapped };
+    record_bytes(vec![reference(ARN, WRAPPED, "")], vec![wrap])
+}
+
+fn record_bytes(references: Vec<KeyReference>, domain_keys: Vec<DomainKeyWrap>) -> Vec<u8> {
     let keys = domain_keys();
-    let other = "arn:aws:kms:local:000000000000:key/former";
     let mut record = DomainRecord {
         volume_id: VOLUME,
         domain_id: DOMAIN,
@@ -106,10 +140,8 @@ pub(crate) fn domain_record_bytes() -> Vec<u8> {
         epoch: 2,
         time: TIME,
         commitment: keys.commitment,
-        keys: vec![
-            KeyReference { key_id: key_id_of(ARN), arn: ARN.to_owned(), wrapped_secret: WRAPPED.to_vec() },
-            KeyReference { key_id: key_id_of(other), arn: other.to_owned(), wrapped_secret: Vec::new() },
-        ],
+        keys: references,
+        domain_keys,
         mac: [0; 32],
     };
     record.mac = keys.mac.mac32(&[&record.mac_input().unwrap()]);
@@ -124,9 +156,18 @@ pub(crate) fn domain_record() -> Value {
         "generation": 3,
         "epoch": 2,
         "time": TIME,
-        "arns": [ARN, "arn:aws:kms:local:000000000000:key/former"],
+        "arns": [ARN, FORMER],
         "wrapped_secret": hex(WRAPPED),
         "record": hex(domain_record_bytes()),
+        "domain_key": {
+            "secret": hex(SECRET),
+            "epoch": 2,
+            "id": hex(domain_key().id),
+            "data_key": hex(DATA_KEY),
+            "wrapped_data_key": hex(domain_key().wrap_with(&NONCE, &bound_to(), &DataKey::new(key(&DATA_KEY)))),
+            "record": hex(domain_key_record_bytes()),
+        },
+        "recipients": { "arns": [ARN, ESCROW], "places": ["", PLACE], "record": hex(recipients_record_bytes()) },
     })
 }
 

@@ -148,7 +148,7 @@ fn make_volume(dir: &Path, service: &Arc<EmbeddedKms>, name: &str, name_mode: Na
     let backing = dir.join(name);
     std::fs::create_dir(&backing).unwrap();
     let store = PosixStore::open(&backing).unwrap();
-    let options = InitOptions { key: Some(new_key(service)), name_mode };
+    let options = InitOptions { key: Some(new_key(service)), name_mode, ..InitOptions::default() };
     let trait_object: Arc<dyn KeyService> = service.clone();
     volume::init(&store, &trait_object, &caller(), &options).unwrap();
     drop(store.root());
@@ -168,7 +168,7 @@ fn make_volume(dir: &Path, service: &Arc<EmbeddedKms>, name: &str, name_mode: Na
     }
     session(&backing, service, |volume| Filling { volume, list: &mut list, large }.first_session());
     let volume = open(&backing, service, OpenMode::Maintenance);
-    let to_another = RewrapOptions { domains: Vec::new(), key: Some(new_key(service)) };
+    let to_another = RewrapOptions { key: Some(new_key(service)), ..RewrapOptions::default() };
     let report = maintenance::rewrap(&volume, &to_another, &|_| ()).unwrap();
     assert!(report.rewrapped > 5 && report.failed_count == 0, "{report:?}");
     volume.close().unwrap();

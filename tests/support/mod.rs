@@ -103,7 +103,8 @@ impl World {
         let key = service.create_key(&caller(), &CreateKeyRequest::default()).unwrap();
         let key = key.key_metadata.arn.to_string();
         let store = PosixStore::open(&backing).unwrap();
-        let options = InitOptions { key: Some(key.clone()), name_mode: setup.names };
+        let options =
+            InitOptions { key: Some(key.clone()), name_mode: setup.names, ..InitOptions::default() };
         volume::init(&store, &(service.clone() as Arc<dyn KeyService>), &caller(), &options).unwrap();
         let mut world = Self { setup, service, key, backing, point, running: None, _scratch: None };
         world.mount();

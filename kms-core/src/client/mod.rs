@@ -1,5 +1,8 @@
 //! The service as its callers see it.
 
+#[cfg(feature = "aws")]
+pub mod remote;
+
 use crate::error::KmsError;
 use crate::model::*;
 

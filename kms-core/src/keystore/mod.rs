@@ -12,13 +12,16 @@
 mod files;
 mod header;
 mod place;
+mod secret_text;
+mod shares;
 mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use place::Place;
-pub use source::{Argon2Params, RootKeySource};
+pub use shares::SecretShares;
+pub use source::{Argon2Params, RootKeySource, SealKind};
 
 use crate::audit::{AuditError, AuditKey, AuditStore};
 use crate::error::KmsError;
@@ -56,6 +59,29 @@ pub enum KeystoreError {
     /// The key file is not the one that seals the root key.
     #[error("wrong key file")]
     WrongKeyFile,
+    /// The credential of the service manager is not the one that seals the root key.
+    #[error("wrong systemd credential")]
+    WrongCredential,
+    /// The service manager passed no such credential.
+    #[error("there is no systemd credential {name:?} (CREDENTIALS_DIRECTORY)")]
+    NoCredential {
+        /// Its name.
+        name: String,
+    },
+    /// The recovery key is not that of the keystore, or was not copied right.
+    #[error("wrong recovery key")]
+    WrongRecoveryKey,
+    /// The shares are not those of the keystore, or were not copied right.
+    #[error("wrong shares")]
+    WrongShares,
+    /// More people have to come together.
+    #[error("{given} shares were given and {needed} are needed")]
+    TooFewShares {
+        /// Shares that were given.
+        given: usize,
+        /// Shares that are needed.
+        needed: u8,
+    },
     /// The root key is sealed by another kind of source than the one that was given.
     #[error("the keystore is sealed by a {expected}")]
     WrongSource {
@@ -144,11 +170,20 @@ impl Keystore {
         source: &RootKeySource,
         options: &CreateOptions,
     ) -> Result<EmbeddedKms, KeystoreError> {
+        Self::create_sealed(dir, &[source], options)
+    }
+
+    /// Creates a keystore that each of `sources` opens by itself, the first one every day, and opens it.
+    pub fn create_sealed(
+        dir: &Path,
+        sources: &[&RootKeySource],
+        options: &CreateOptions,
+    ) -> Result<EmbeddedKms, KeystoreError> {
         if !files::is_free(dir)? {
             return Err(KeystoreError::AlreadyExists { path: dir.to_owned() });
         }
         let root = RootKey::generate()?;
-        let header = Header::seal(&root, source, options)?;
+        let header = Header::seal(&root, sources, options, None)?;
         let staged = files::StagedDir::beside(dir)?;
         files::write_new(&staged.path().join(HEADER_FILE), &header.to_json())?;
         let database = staged.path().join(DATABASE_FILE);
@@ -172,18 +207,37 @@ impl Keystore {
         builder(dir, &root, &header)
     }
 
-    /// Seals the root key under another passphrase or key file. The old one no longer opens the keystore, but it does
-    /// open copies of the old `keystore.json`.
+    /// Seals the root key under another source. The old one no longer opens the keystore, but it does open copies of the
+    /// old `keystore.json`. A recovery key and shares stay as they are.
     pub fn reseal(
         dir: &Path,
         from: &RootKeySource,
         to: &RootKeySource,
         argon2: Argon2Params,
     ) -> Result<(), KeystoreError> {
-        let old = read_header(dir)?;
-        let root = old.unseal(dir, from)?;
-        let new = Header::seal(&root, to, &CreateOptions { realm: old.realm().clone(), argon2 })?;
+        Self::reseal_under(dir, from, &[to], argon2)
+    }
+
+    /// As [`Self::reseal`], under each of `to`: the first one for every day; a recovery key or shares replace the ones that
+    /// there were. After a crash either the old seals open the keystore or the new ones do.
+    pub fn reseal_under(
+        dir: &Path,
+        from: &RootKeySource,
+        to: &[&RootKeySource],
+        argon2: Argon2Params,
+    ) -> Result<(), KeystoreError> {
+        let new = read_header(dir)?.resealed(dir, from, to, argon2)?;
         files::replace(&dir.join(HEADER_FILE), &new.to_json())
+    }
+
+    /// What opens the keystore, the everyday way first.
+    pub fn seals(dir: &Path) -> Result<Vec<SealKind>, KeystoreError> {
+        Ok(read_header(dir)?.kinds())
+    }
+
+    /// A fresh recovery key: a line for a person to keep.
+    pub fn new_recovery_key() -> Result<zeroize::Zeroizing<String>, KeystoreError> {
+        Ok(secret_text::new_recovery_key()?)
     }
 
     /// Writes a new key file with 32 random bytes, readable only by its owner.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::header::Header;
-use super::{Argon2Params, CreateOptions, Keystore, KeystoreError, RootKeySource};
+use super::{Argon2Params, CreateOptions, Keystore, KeystoreError, RootKeySource, SealKind};
 use crate::audit::AuditKey;
 use crate::seal::{Purpose, RootKey};
 use crate::service::{Builder, EmbeddedKms};
@@ -50,14 +50,23 @@ impl Place {
         source: &RootKeySource,
         options: &CreateOptions,
     ) -> Result<EmbeddedKms, KeystoreError> {
+        self.create_sealed(&[source], options)
+    }
+
+    /// Creates a keystore that each of `sources` opens by itself, and opens it; see [`Keystore::create_sealed`].
+    pub fn create_sealed(
+        &self,
+        sources: &[&RootKeySource],
+        options: &CreateOptions,
+    ) -> Result<EmbeddedKms, KeystoreError> {
         let config = match self {
-            Self::Directory(dir) => return Keystore::create_with(dir, source, options),
+            Self::Directory(dir) => return Keystore::create_sealed(dir, sources, options),
             Self::Postgres(config) => config,
         };
         let stored = PostgresHeader::connect(config)?;
         stored.migrate()?;
         let root = RootKey::generate()?;
-        let header = Header::seal(&root, source, options)?;
+        let header = Header::seal(&root, sources, options, None)?;
         if !stored.create(&header.to_json())? {
             return Err(KeystoreError::AlreadyExists { path: self.name() });
         }
@@ -89,17 +98,34 @@ impl Place {
         to: &RootKeySource,
         argon2: Argon2Params,
     ) -> Result<(), KeystoreError> {
+        self.reseal_under(from, &[to], argon2)
+    }
+
+    /// Seals the root key under each of `to`; see [`Keystore::reseal_under`].
+    pub fn reseal_under(
+        &self,
+        from: &RootKeySource,
+        to: &[&RootKeySource],
+        argon2: Argon2Params,
+    ) -> Result<(), KeystoreError> {
         let config = match self {
-            Self::Directory(dir) => return Keystore::reseal(dir, from, to, argon2),
+            Self::Directory(dir) => return Keystore::reseal_under(dir, from, to, argon2),
             Self::Postgres(config) => config,
         };
         let stored = PostgresHeader::connect(config)?;
         let old = self.header(&stored)?;
-        let root = old.unseal(&self.name(), from)?;
-        let new = Header::seal(&root, to, &CreateOptions { realm: old.realm().clone(), argon2 })?;
+        let new = old.resealed(&self.name(), from, to, argon2)?;
         match stored.replace(&new.to_json())? {
             true => Ok(()),
             false => Err(KeystoreError::Missing { path: self.name() }),
+        }
+    }
+
+    /// What opens the keystore, the everyday way first.
+    pub fn seals(&self) -> Result<Vec<SealKind>, KeystoreError> {
+        match self {
+            Self::Directory(dir) => Keystore::seals(dir),
+            Self::Postgres(config) => Ok(self.header(&PostgresHeader::connect(config)?)?.kinds()),
         }
     }
 

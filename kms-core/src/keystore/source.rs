@@ -7,6 +7,8 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
+use super::secret_text::{self, Kind};
+use super::shares::SecretShares;
 use super::{KeystoreError, files};
 use crate::model::Plaintext;
 use crate::seal::{SealError, fill_random};
@@ -18,12 +20,58 @@ const MIN_KEY_FILE_LEN: usize = 32;
 /// The longest key file.
 const MAX_KEY_FILE_LEN: usize = 4096;
 
+/// Where the service manager puts credentials.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// What unseals the root key.
 pub enum RootKeySource {
     /// A passphrase, stretched with Argon2id.
     Passphrase(Plaintext),
     /// A file of 32 to 4096 secret bytes, readable only by its owner.
     KeyFile(PathBuf),
+    /// A credential of the service manager: 32 to 4096 secret bytes in the file of that name in the directory that
+    /// `CREDENTIALS_DIRECTORY` names.
+    Credential(String),
+    /// The line that was shown when the keystore was made.
+    RecoveryKey(Plaintext),
+    /// Enough shares; to seal, all of them.
+    Shares(SecretShares),
+}
+
+/// A way to open a keystore, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SealKind {
+    /// A passphrase.
+    Passphrase,
+    /// A key file.
+    KeyFile,
+    /// A credential of the service manager.
+    Credential {
+        /// Its name.
+        name: String,
+    },
+    /// The recovery key.
+    RecoveryKey,
+    /// Shares.
+    Shares {
+        /// How many are needed.
+        threshold: u8,
+        /// How many there are.
+        shares: u8,
+    },
+}
+
+impl SealKind {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key file",
+            Self::Credential { .. } => "systemd credential",
+            Self::RecoveryKey => "recovery key",
+            Self::Shares { .. } => "set of shares",
+        }
+    }
 }
 
 impl RootKeySource {
@@ -43,6 +91,9 @@ impl fmt::Debug for RootKeySource {
         match self {
             Self::Passphrase(_) => f.write_str("Passphrase"),
             Self::KeyFile(path) => f.debug_tuple("KeyFile").field(path).finish(),
+            Self::Credential(name) => f.debug_tuple("Credential").field(name).finish(),
+            Self::RecoveryKey(_) => f.write_str("RecoveryKey"),
+            Self::Shares(shares) => shares.fmt(f),
         }
     }
 }
@@ -107,13 +158,39 @@ impl SourceKey {
         Ok(Self(key))
     }
 
-    /// Reads a key file. Its bytes are secret and random already, so one derivation is enough.
+    /// Reads a key file.
     pub(super) fn from_key_file(path: &Path, salt: &[u8; SALT_LEN]) -> Result<Self, KeystoreError> {
         let problem = |problem| KeystoreError::KeyFile { path: path.to_owned(), problem };
         if !path.exists() {
             return Err(problem("is missing"));
         }
         files::check_private(path)?;
+        Self::from_secret_file(path, salt, b"kms-core key file v1")
+    }
+
+    /// Reads a credential. The service manager guards its directory, which belongs to root at times.
+    pub(super) fn from_credential(name: &str, salt: &[u8; SALT_LEN]) -> Result<Self, KeystoreError> {
+        let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+        let dir = std::env::var_os(CREDENTIALS_DIRECTORY).filter(|_| plain);
+        let path = dir.map(|dir| PathBuf::from(dir).join(name)).filter(|path| path.exists());
+        let missing = || KeystoreError::NoCredential { name: name.to_owned() };
+        Self::from_secret_file(&path.ok_or_else(missing)?, salt, b"kms-core credential v1")
+    }
+
+    /// Reads the line of a recovery key.
+    pub(super) fn from_recovery_key(line: &Plaintext, salt: &[u8; SALT_LEN]) -> Result<Self, KeystoreError> {
+        let text = std::str::from_utf8(line.expose()).map_err(|_| KeystoreError::WrongRecoveryKey)?;
+        let bytes = secret_text::decode(Kind::RecoveryKey, text).ok_or(KeystoreError::WrongRecoveryKey)?;
+        Self::from_random(&bytes, salt, b"kms-core recovery key v1")
+    }
+
+    /// From a secret that was split into shares.
+    pub(super) fn from_shared_secret(secret: &[u8], salt: &[u8; SALT_LEN]) -> Result<Self, KeystoreError> {
+        Self::from_random(secret, salt, b"kms-core shared secret v1")
+    }
+
+    fn from_secret_file(path: &Path, salt: &[u8; SALT_LEN], label: &[u8]) -> Result<Self, KeystoreError> {
+        let problem = |problem| KeystoreError::KeyFile { path: path.to_owned(), problem };
         let bytes = Zeroizing::new(files::read_bounded(path, MAX_KEY_FILE_LEN)?);
         if bytes.len() < MIN_KEY_FILE_LEN {
             return Err(problem("is shorter than 32 bytes"));
@@ -121,10 +198,15 @@ impl SourceKey {
         if bytes.len() > MAX_KEY_FILE_LEN {
             return Err(problem("is longer than 4096 bytes"));
         }
+        Self::from_random(&bytes, salt, label)
+    }
+
+    /// Of bytes that are secret and random already, so that one derivation is enough.
+    fn from_random(bytes: &[u8], salt: &[u8; SALT_LEN], label: &[u8]) -> Result<Self, KeystoreError> {
         let mut key = Zeroizing::new([0; 32]);
         Salt::new(HKDF_SHA256, salt)
-            .extract(&bytes)
-            .expand(&[b"kms-core key file v1"], HKDF_SHA256)
+            .extract(bytes)
+            .expand(&[label], HKDF_SHA256)
             .and_then(|okm| okm.fill(&mut key[..]))
             .map_err(|_| KeystoreError::Seal(SealError::Internal))?;
         Ok(Self(key))

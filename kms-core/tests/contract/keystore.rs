@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use kms_core::client::KeyService;
-use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, KeystoreError, RootKeySource};
+use kms_core::keystore::{Argon2Params, CreateOptions, Keystore, KeystoreError, RootKeySource, SecretShares};
 use kms_core::model::*;
 use tempfile::TempDir;
 
@@ -132,13 +132,68 @@ fn reseal_changes_what_opens_the_keystore_and_nothing_else() {
 }
 
 #[test]
+fn a_recovery_key_and_shares_open_a_keystore_and_survive_a_reseal() {
+    let dir = TempDir::new().expect("temporary directory");
+    let path = dir.path().join("ks");
+    let line = Keystore::new_recovery_key().expect("makes");
+    let recovery = || RootKeySource::RecoveryKey(Plaintext::copy_of(line.as_bytes()));
+    let all = SecretShares::generate(2, 3).expect("splits");
+    let texts: Vec<String> = all.texts().iter().map(|text| text.to_string()).collect();
+    let shares = |numbers: &[usize]| {
+        let some: Vec<&str> = numbers.iter().map(|number| texts[*number].as_str()).collect();
+        SecretShares::parse(&some).map(RootKeySource::Shares)
+    };
+    let sources = [&source(), &recovery(), &RootKeySource::Shares(all)];
+    let kms = Keystore::create_sealed(&path, &sources, &options()).expect("creates");
+    let key_id = kms.create_key(&local(), &CreateKeyRequest::default()).expect("creates").key_metadata.key_id;
+    let request = EncryptRequest::new(key_id, Plaintext::copy_of(b"text"), context());
+    let blob = kms.encrypt(&local(), &request).expect("encrypts").ciphertext_blob;
+    assert_eq!(Keystore::seals(&path).expect("reads").len(), 3);
+
+    let fast = Argon2Params::dangerous_fast();
+    let other = RootKeySource::passphrase("another");
+    // The passphrase is lost.
+    Keystore::reseal(&path, &recovery(), &other, fast).expect("reseals");
+    assert!(matches!(Keystore::open(&path, &source()), Err(KeystoreError::WrongPassphrase)));
+    for source in [other, recovery(), shares(&[0, 1]).expect("reads"), shares(&[2, 0]).expect("reads")] {
+        assert!(decrypts(&path, &source, &blob), "{source:?}");
+    }
+    assert!(matches!(
+        Keystore::open(&path, &shares(&[1]).expect("reads")),
+        Err(KeystoreError::TooFewShares { given: 1, needed: 2 })
+    ));
+    assert!(shares(&[1, 1]).is_err(), "one share twice is one share");
+    let strange = SecretShares::generate(2, 2).expect("splits");
+    let strange = Keystore::open(&path, &RootKeySource::Shares(strange));
+    assert!(matches!(strange, Err(KeystoreError::WrongShares)));
+    let wrong = Keystore::new_recovery_key().expect("makes");
+    let wrong = RootKeySource::RecoveryKey(Plaintext::copy_of(wrong.as_bytes()));
+    assert!(matches!(Keystore::open(&path, &wrong), Err(KeystoreError::WrongRecoveryKey)));
+
+    // New ones take the place of the old ones.
+    let line = Keystore::new_recovery_key().expect("makes");
+    let new = RootKeySource::RecoveryKey(Plaintext::copy_of(line.as_bytes()));
+    Keystore::reseal_under(&path, &recovery(), &[&source(), &new], fast).expect("reseals");
+    assert!(matches!(Keystore::open(&path, &recovery()), Err(KeystoreError::WrongRecoveryKey)));
+    assert!(decrypts(&path, &new, &blob) && decrypts(&path, &shares(&[1, 2]).expect("reads"), &blob));
+    assert_eq!(Keystore::seals(&path).expect("reads").len(), 3);
+}
+
+#[test]
+fn shares_are_bounded() {
+    for (needed, all) in [(0, 3), (1, 3), (4, 3), (2, 17)] {
+        assert!(SecretShares::generate(needed, all).is_err(), "{needed} of {all}");
+    }
+}
+
+#[test]
 fn a_newer_version_is_told_from_damage() {
     let (_dir, path, _) = keystore(&source());
     let header = path.join("keystore.json");
     let text = fs::read_to_string(&header).expect("reads");
-    fs::write(&header, text.replace("\"version\": 1", "\"version\": 2, \"unknown\": true")).expect("writes");
+    fs::write(&header, text.replace("\"version\": 1", "\"version\": 3, \"unknown\": true")).expect("writes");
     let newer = Keystore::open(&path, &source());
-    assert!(matches!(newer, Err(KeystoreError::NewerVersion { found: 2, supported: 1 })));
+    assert!(matches!(newer, Err(KeystoreError::NewerVersion { found: 3, supported: 2 })));
     fs::write(&header, text).expect("writes");
     let database = rusqlite::Connection::open(path.join("keys.sqlite")).expect("opens");
     database.execute("INSERT INTO migration VALUES (99, '')", []).expect("inserts");

@@ -8,6 +8,7 @@ mod xks_proxy;
 use anyhow::Result;
 
 use super::keystore::KeystoreArgs;
+use super::keystore_verb::{self, ResealArgs};
 use super::output::Output;
 
 /// Serve the keystore to AWS clients, manage who may call it, and see what they did
@@ -24,6 +25,7 @@ enum KmsVerb {
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     User(user::UserVerb),
+    Reseal(ResealArgs),
     #[command(subcommand)]
     Audit(audit::AuditVerb),
     XksProxy(xks_proxy::XksProxyArgs),
@@ -34,6 +36,7 @@ pub(super) fn run(args: &KmsArgs, output: Output) -> Result<()> {
     match &args.verb {
         KmsVerb::Serve(serve) => serve::run(serve, &args.keystore, output),
         KmsVerb::User(verb) => user::run(verb, &args.keystore),
+        KmsVerb::Reseal(reseal) => keystore_verb::reseal(&args.keystore, reseal, output),
         KmsVerb::Audit(verb) => audit::run(verb, &args.keystore, output),
         KmsVerb::XksProxy(proxy) => xks_proxy::run(proxy, &args.keystore, output),
         KmsVerb::CreateXksCredential(create) => xks_proxy::create_credential(create, output),

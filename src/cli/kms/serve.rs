@@ -8,6 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::keystore::KeystoreArgs;
+use crate::cli::memory;
 use crate::cli::output::Output;
 use crate::serve::{self, ServeConfig, TlsIdentity};
 use crate::telemetry;
@@ -43,8 +44,9 @@ pub(super) fn run(args: &ServeArgs, keystore: &KeystoreArgs, output: Output) -> 
     let tls = identity(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let config = ServeConfig { listen: args.listen, tls, max_concurrent: args.max_concurrent.into() };
-    let service = keystore.open()?;
     telemetry::start("info");
+    memory::keep_from_swap();
+    let service = keystore.open()?;
     let region = service.realm().region.to_string();
     serve::serve(config, service, |address| {
         let ready = json!({ "Endpoint": format!("{scheme}://{address}"), "Region": region });
