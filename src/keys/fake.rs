@@ -16,6 +16,8 @@ pub(crate) struct TestService {
     inner: EmbeddedKms,
     pub(crate) decrypts: AtomicUsize,
     pub(crate) generated: AtomicUsize,
+    /// Calls that took several requests.
+    pub(crate) together: AtomicUsize,
     /// No answer to anything.
     pub(crate) outage: AtomicBool,
     /// Cryptographic operations are refused, as by a key policy.
@@ -28,6 +30,7 @@ impl TestService {
             inner: EmbeddedKms::in_memory().unwrap(),
             decrypts: AtomicUsize::new(0),
             generated: AtomicUsize::new(0),
+            together: AtomicUsize::new(0),
             outage: AtomicBool::new(false),
             denied: AtomicBool::new(false),
         })
@@ -185,5 +188,23 @@ impl KeyService for TestService {
         self.generated.fetch_add(1, Ordering::SeqCst);
         self.answer(true)?;
         self.inner.generate_data_key(caller, request)
+    }
+
+    fn re_encrypt_many(
+        &self,
+        caller: &Caller,
+        requests: &[ReEncryptRequest],
+    ) -> Vec<Result<ReEncryptResponse, KmsError>> {
+        self.together.fetch_add(1, Ordering::SeqCst);
+        requests.iter().map(|request| self.re_encrypt(caller, request)).collect()
+    }
+
+    fn decrypt_many(
+        &self,
+        caller: &Caller,
+        requests: &[DecryptRequest],
+    ) -> Vec<Result<DecryptResponse, KmsError>> {
+        self.together.fetch_add(1, Ordering::SeqCst);
+        requests.iter().map(|request| self.decrypt(caller, request)).collect()
     }
 }

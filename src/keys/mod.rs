@@ -4,6 +4,7 @@
 //! makes data keys ahead, remembers unwrapped ones for a limited time, and fences the files of a domain
 //! whose KMS key can no longer be used.
 
+mod batch;
 mod cache;
 mod domain;
 mod domain_key;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use kms_core::KmsError;
 
+pub use batch::FileSlots;
 pub use domain_key::KeyTier;
 pub use place::{Connection, KeyAt, KeyPlace, KeyServices, PlaceError, region_of_arn};
 pub(crate) use record::write_durably;

@@ -99,7 +99,7 @@ impl DomainSummary {
 ///
 /// Dropping it ends its thread and wipes what it holds.
 pub struct KeyRing {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     maker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -351,19 +351,13 @@ impl KeyRing {
         let mut failure = None;
         for (replaced, old) in sound {
             match self.shared.wrapper.move_slot(&record, identity, old, &domain_key) {
-                Ok((recipients, keys)) if slot::is_authentic(identity, old, &keys) => {
-                    let mut slot = KeySlot {
-                        generation: generation + 1,
-                        time: record::unix_seconds(),
-                        commitment: keys.commitment,
-                        recipients,
-                        mac: [0; 32],
-                    };
-                    slot::authenticate(identity, &mut slot, &keys)?;
-                    return Ok(SlotRewrap { slot, place: 1 - replaced, replaced });
-                }
-                Ok(_) => {
-                    failure.get_or_insert_with(|| tampered.clone());
+                Ok((recipients, keys)) => {
+                    match slot::replacing(identity, old, replaced, generation, recipients, &keys)? {
+                        Some(rewrap) => return Ok(rewrap),
+                        None => {
+                            failure.get_or_insert_with(|| tampered.clone());
+                        }
+                    }
                 }
                 Err(error) => {
                     failure.get_or_insert(error);

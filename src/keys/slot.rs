@@ -1,9 +1,9 @@
 //! Key slots: their MAC, the order in which they are tried, and which of them a rewrap replaces.
 
 use super::domain_key::current_domain_key;
-use super::record::recipients;
+use super::record::{recipients, unix_seconds};
 use crate::crypto::FileKeys;
-use crate::format::{DomainRecord, FormatError, Identity, KeySlot, RecipientKind};
+use crate::format::{DomainRecord, FormatError, Identity, KeySlot, Recipient, RecipientKind};
 
 /// A data key under the domain's present KMS keys, ready to be stored.
 #[derive(Debug)]
@@ -30,6 +30,26 @@ pub(super) fn authenticate(
 pub(super) fn is_authentic(identity: &Identity, slot: &KeySlot, keys: &FileKeys) -> bool {
     let Ok(input) = slot.mac_input() else { return false };
     slot.commitment == keys.commitment && keys.header.verify(&[&identity.encode(), &input], &slot.mac)
+}
+
+/// What is to stand in the place of `old`, wrapped for `recipients`; `None` if `old` does not carry the MAC of `keys`.
+/// `generation` is the highest one of the file.
+pub(super) fn replacing(
+    identity: &Identity,
+    old: &KeySlot,
+    replaced: usize,
+    generation: u64,
+    recipients: Vec<Recipient>,
+    keys: &FileKeys,
+) -> Result<Option<SlotRewrap>, FormatError> {
+    if !is_authentic(identity, old, keys) {
+        return Ok(None);
+    }
+    let commitment = keys.commitment;
+    let mut slot =
+        KeySlot { generation: generation + 1, time: unix_seconds(), commitment, recipients, mac: [0; 32] };
+    authenticate(identity, &mut slot, keys)?;
+    Ok(Some(SlotRewrap { slot, place: 1 - replaced, replaced }))
 }
 
 /// The sound slots with their places, the highest generation first.

@@ -141,7 +141,7 @@ impl Wrapper {
         context
     }
 
-    fn file_context(&self, identity: &Identity) -> EncryptionContext {
+    pub(super) fn file_context(&self, identity: &Identity) -> EncryptionContext {
         let mut context = self.context(identity.domain_id, "data-key");
         context.insert("kmsfs:file", identity.file_id.to_string());
         context
@@ -397,7 +397,7 @@ impl Wrapper {
 
     /// The wrap of `slot` that the service of the record's first key can move by itself, so that the data key does not
     /// leave it for that.
-    fn within_service<'a>(
+    pub(super) fn within_service<'a>(
         &self,
         record: &'a DomainRecord,
         slot: &'a KeySlot,
@@ -445,7 +445,7 @@ fn reference(arn: &str, wrapped_secret: Vec<u8>, place: &KeyPlace) -> KeyReferen
     KeyReference { key_id: key_id_of(arn), arn: arn.to_owned(), wrapped_secret, place: place.to_string() }
 }
 
-fn recipient(record: &DomainRecord, key: &KeyReference, payload: Vec<u8>) -> Recipient {
+pub(super) fn recipient(record: &DomainRecord, key: &KeyReference, payload: Vec<u8>) -> Recipient {
     Recipient { kind: RecipientKind::Kms, epoch: record.epoch, key_id: key.key_id, payload }
 }
 
@@ -462,7 +462,7 @@ fn first_slot(
     Ok(NewFileKeys { identity, slot, keys })
 }
 
-fn derive(data_key: &DataKey, identity: &Identity) -> FileKeys {
+pub(super) fn derive(data_key: &DataKey, identity: &Identity) -> FileKeys {
     FileKeys::derive(data_key, &identity.volume_id.0, &identity.file_id.0)
 }
 

@@ -17,12 +17,14 @@ use super::rewrap_run::{Run, RunDomain};
 use super::walk::{Found, OtherObjects, Unreadable, Walk};
 use super::{MaintenanceError, OnProgress, Progress};
 use crate::format::{DomainId, SLOT_LEN, SLOT_OFFSETS};
-use crate::keys::{DomainSummary, KeyAt, KeyError, KeyTier, RecipientChange};
+use crate::keys::{DomainSummary, FileSlots, KeyAt, KeyError, KeyTier, RecipientChange, SlotRewrap};
 use crate::store::{FileAccess, FileRef, StoreError};
 use crate::volume::OpenVolume;
 
 /// Files that are made durable together. Each holds a descriptor or two.
 const BATCH: usize = 128;
+/// Files whose wraps are asked for together; several such groups are under way at once.
+const TOGETHER: usize = 32;
 /// How often, and how long apart, a file is tried that somebody else has locked.
 const LOCK_TRIES: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -127,6 +129,21 @@ enum Outcome {
     /// A sound new wrap is in its place, to be made durable before the old one goes.
     Ready(Box<Ready>),
     Failed(FailedFile),
+}
+
+/// What a file needs.
+enum Prepared {
+    /// Nothing more, before its batch is made durable.
+    Done(Outcome, u64),
+    /// A new wrap.
+    Waiting(Box<Waiting>),
+}
+
+/// A locked file that is to get a new wrap.
+struct Waiting {
+    path: PathBuf,
+    file: FileRef,
+    sound: Box<SoundHeader>,
 }
 
 /// A file with a new wrap; it stays locked until the old one is gone.
@@ -261,7 +278,8 @@ impl Pass<'_> {
                 return Ok(());
             }
             done.files += batch.len() as u64;
-            let looked: Vec<(Outcome, u64)> = batch.into_par_iter().map(|found| self.look(found)).collect();
+            let groups = batch.into_par_iter().chunks(TOGETHER);
+            let looked: Vec<(Outcome, u64)> = groups.flat_map(|group| self.look_at(group)).collect();
             done.bytes += looked.iter().map(|(_, bytes)| bytes).sum::<u64>();
             self.settle(looked.into_iter().map(|(outcome, _)| outcome), report)?;
             progress(&done);
@@ -310,28 +328,50 @@ impl Pass<'_> {
         outage.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn look(&self, found: Result<Found, Unreadable>) -> (Outcome, u64) {
-        match found {
-            Ok(found) => {
-                let path = found.path.clone();
-                let failed = |reason| (Outcome::Failed(FailedFile { path, reason }), 0);
-                self.prepare(found).unwrap_or_else(failed)
-            }
-            Err(Unreadable { path, error }) => {
-                (Outcome::Failed(FailedFile { path, reason: error.into() }), 0)
+    /// Gives files their new wraps, beside the old ones. Those that need one get it together.
+    fn look_at(&self, group: Vec<Result<Found, Unreadable>>) -> Vec<(Outcome, u64)> {
+        let mut outcomes: Vec<(Outcome, u64)> = Vec::with_capacity(group.len());
+        let mut waiting = Vec::new();
+        for found in group {
+            let failed = |path, reason| (Outcome::Failed(FailedFile { path, reason }), 0);
+            match found {
+                Err(Unreadable { path, error }) => outcomes.push(failed(path, error.into())),
+                Ok(found) => {
+                    let path = found.path.clone();
+                    match self.prepare(found) {
+                        Ok(Prepared::Done(outcome, bytes)) => outcomes.push((outcome, bytes)),
+                        Ok(Prepared::Waiting(file)) => waiting.push(file),
+                        Err(reason) => outcomes.push(failed(path, reason)),
+                    }
+                }
             }
         }
+        let slots: Vec<FileSlots<'_>> =
+            waiting.iter().map(|file| (file.sound.header.identity, &file.sound.header.slots)).collect();
+        let rewraps = self.volume.keys().rewrap_slots(&slots);
+        let written = waiting.into_iter().zip(rewraps).map(|(waiting, rewrap)| {
+            let Waiting { path, file, sound } = *waiting;
+            match write_wrap(&file, rewrap) {
+                Ok((keep, slot)) => {
+                    let ready = Ready { path, file, keep, slot, rewritten: true };
+                    (Outcome::Ready(Box::new(ready)), sound.plain_len)
+                }
+                Err(reason) => (Outcome::Failed(FailedFile { path, reason }), 0),
+            }
+        });
+        outcomes.extend(written);
+        outcomes
     }
 
-    /// Gives a file its new wrap, beside the old one.
-    fn prepare(&self, found: Found) -> Result<(Outcome, u64), RewrapFailure> {
+    /// Looks what a file needs, and locks one that needs something.
+    fn prepare(&self, found: Found) -> Result<Prepared, RewrapFailure> {
         let file = found.node.open_file(FileAccess::ReadWrite)?;
         let stat = file.stat()?;
         if stat.nlink > 1 && !self.seen.lock().insert(stat.ino) {
-            return Ok((Outcome::Passed, 0));
+            return Ok(Prepared::Done(Outcome::Passed, 0));
         }
         let sound = match read_header(&file)? {
-            HeaderPage::Nascent => return Ok((Outcome::Nascent, 0)),
+            HeaderPage::Nascent => return Ok(Prepared::Done(Outcome::Nascent, 0)),
             HeaderPage::Damaged => return Err(RewrapFailure::Header),
             HeaderPage::Sound(sound) => sound,
         };
@@ -339,45 +379,56 @@ impl Pass<'_> {
             return Err(RewrapFailure::Header);
         }
         if !self.domains.contains(&sound.header.identity.domain_id) {
-            return Ok((Outcome::Passed, 0));
+            return Ok(Prepared::Done(Outcome::Passed, 0));
         }
         let bytes = sound.plain_len;
         match self.present_wrap(&sound)? {
-            Some(place) if sound.is_scrubbed(1 - place) => return Ok((Outcome::Current, bytes)),
+            Some(place) if sound.is_scrubbed(1 - place) => {
+                return Ok(Prepared::Done(Outcome::Current, bytes));
+            }
             _ => {}
         }
         lock(&file)?;
         // Another process may have rewrapped the file before it gave up its lock.
         let HeaderPage::Sound(sound) = read_header(&file)? else { return Err(RewrapFailure::Header) };
-        let ready = self.write_wrap(found.path, file, &sound)?;
-        Ok((Outcome::Ready(Box::new(ready)), bytes))
+        if let Some((keep, slot)) = self.proven_wrap(&sound)? {
+            let ready = Ready { path: found.path, file, keep, slot, rewritten: false };
+            return Ok(Prepared::Done(Outcome::Ready(Box::new(ready)), bytes));
+        }
+        Ok(Prepared::Waiting(Box::new(Waiting { path: found.path, file, sound })))
     }
 
     fn present_wrap(&self, sound: &SoundHeader) -> Result<Option<usize>, KeyError> {
         self.volume.keys().current_place(&sound.header.identity, &sound.header.slots)
     }
 
-    fn write_wrap(&self, path: PathBuf, file: FileRef, sound: &SoundHeader) -> Result<Ready, RewrapFailure> {
-        let (keys, header) = (self.volume.keys(), &sound.header);
-        if let Some(keep) = self.present_wrap(sound)? {
-            // An interrupted rewrap left both slots. The new one has to prove itself alone.
-            let mut alone = header.slots.clone();
-            alone[1 - keep] = None;
-            match keys.unwrap_fresh(&header.identity, &alone) {
-                Ok(_) => {
-                    let mut slot = [0; SLOT_LEN];
-                    slot.copy_from_slice(sound.slot_bytes(keep));
-                    return Ok(Ready { path, file, keep, slot, rewritten: false });
-                }
-                Err(KeyError::Tampered { .. }) => {}
-                Err(error) => return Err(error.into()),
+    /// The new wrap that an interrupted rewrap left beside the old one, if it proves itself alone.
+    fn proven_wrap(&self, sound: &SoundHeader) -> Result<Option<(usize, [u8; SLOT_LEN])>, RewrapFailure> {
+        let header = &sound.header;
+        let Some(keep) = self.present_wrap(sound)? else { return Ok(None) };
+        let mut alone = header.slots.clone();
+        alone[1 - keep] = None;
+        match self.volume.keys().unwrap_fresh(&header.identity, &alone) {
+            Ok(_) => {
+                let mut slot = [0; SLOT_LEN];
+                slot.copy_from_slice(sound.slot_bytes(keep));
+                Ok(Some((keep, slot)))
             }
+            Err(KeyError::Tampered { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        let rewrap = keys.rewrap_slot(&header.identity, &header.slots)?;
-        let slot = rewrap.slot.encode().map_err(KeyError::from)?;
-        file.write_at(&slot, SLOT_OFFSETS[rewrap.place] as u64)?;
-        Ok(Ready { path, file, keep: rewrap.place, slot, rewritten: true })
     }
+}
+
+/// Writes a new wrap into the place that is not in use. Returns the place and what is written there.
+fn write_wrap(
+    file: &FileRef,
+    rewrap: Result<SlotRewrap, KeyError>,
+) -> Result<(usize, [u8; SLOT_LEN]), RewrapFailure> {
+    let rewrap = rewrap?;
+    let slot = rewrap.slot.encode().map_err(KeyError::from)?;
+    file.write_at(&slot, SLOT_OFFSETS[rewrap.place] as u64)?;
+    Ok((rewrap.place, slot))
 }
 
 /// Takes the lock of a file; a process that has the file open holds it for a moment only.

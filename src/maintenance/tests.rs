@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::header::{HeaderPage, read_header};
 use super::*;
-use crate::format::{DomainId, NameMode, SLOT_OFFSETS};
+use crate::format::{DomainId, KeySlot, NameMode, SLOT_LEN, SLOT_OFFSETS};
 use crate::keys::fake::TestService;
 use crate::keys::{FileKeyProvider, KeyError, RecipientChange};
 use crate::names::{DirNames, XattrSealer};
@@ -77,6 +77,26 @@ fn a_rewrap_to_another_key_moves_every_file_and_drops_the_old_key() {
     volume.close().unwrap();
     world.service.disable(&old);
     assert_readable(&world, 300);
+}
+
+#[test]
+fn a_rewrap_asks_for_many_files_at_once_and_one_that_is_damaged_fails_alone() {
+    let (world, _) = filled(100);
+    let new = world.service.new_key();
+    let volume = world.open(OpenMode::Maintenance).unwrap();
+    let node = volume.root().lookup(OsStr::new("f7")).unwrap();
+    let file = node.open_file(FileAccess::ReadWrite).unwrap();
+    // The wrap of the only slot, with a checksum that is right.
+    let mut slot = [0; SLOT_LEN];
+    file.read_at(&mut slot, SLOT_OFFSETS[0] as u64).unwrap();
+    let mut parsed = KeySlot::parse(&slot).unwrap();
+    parsed.recipients[0].payload[40] ^= 1;
+    file.write_at(&parsed.encode().unwrap(), SLOT_OFFSETS[0] as u64).unwrap();
+    let report = rewrap(&volume, &all_domains(Some(&new)), &quiet).unwrap();
+    assert_eq!((report.rewrapped, report.failed_count), (99, 1));
+    assert!(report.failed[0].path.ends_with("f7"), "{report:?}");
+    let calls = world.service.together.load(Ordering::SeqCst);
+    assert!((2..=10).contains(&calls), "{calls} calls");
 }
 
 #[test]
