@@ -27,12 +27,12 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The layers of kms-core. Modules joined by `+` use each other: an error names what of the model it is about, a caller
-/// carries its policies.
+/// carries its policies, and a client of a service elsewhere writes what the wire reads.
 const KMS_LAYERS: &[&[&str]] = &[
     &["model+error+policy"],
-    &["blob", "seal", "client"],
+    &["blob", "seal", "client+wire"],
     &["audit"],
-    &["store", "custody", "import", "wire"],
+    &["store", "custody", "import"],
     &["service"],
     &["keystore"],
     &["lib"],

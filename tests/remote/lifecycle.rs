@@ -1,5 +1,6 @@
 //! What a volume does is the same wherever its key is, and it asks for no more than it has to.
 
+use crate::proxy::CALLS;
 use crate::world::{Elsewhere, REGION};
 
 /// Keys that a mount makes ahead at most.
@@ -99,4 +100,30 @@ fn calls_are_counted() {
     assert!(warm <= 2, "{warm} calls for files that were opened before");
     assert_eq!(world.proxy.count("GenerateDataKey"), made, "nothing is made ahead where nothing is created");
     world.umount();
+}
+
+#[test]
+fn a_rewrap_takes_many_files_with_one_call() {
+    const FILES: u64 = 200;
+    let world = Elsewhere::new();
+    world.init(&[]).ok();
+    world.mount();
+    for index in 0..FILES {
+        std::fs::write(world.client.path(format!("mount/f{index}")), "text").unwrap();
+    }
+    world.umount();
+    let other = world.new_key();
+    let (calls, moved) = (world.proxy.count(CALLS), world.proxy.count("ReEncrypt"));
+    let report = world.run(&["rewrap", "backing", "--to", &other, "--json"]).json();
+    assert_eq!(report["Rewrapped"], FILES);
+    assert!(world.proxy.count("ReEncrypt") - moved >= FILES, "each file is moved");
+    let calls = world.proxy.count(CALLS) - calls;
+    assert!(calls <= FILES / 4, "{calls} calls for {FILES} files");
+    // Each item was recorded for itself.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let shown = world.own(&["--json", "kms", "audit", "show", "--operation", "ReEncrypt", "--last", "1000"]).json();
+    let items = shown["Records"].as_array().unwrap().iter().filter(|one| one["Item"].is_u64());
+    assert!(items.count() as u64 >= FILES);
+    world.own(&["key", "disable-key", "--key-id", &world.key]).ok();
+    world.run(&["check", "backing"]).ok();
 }

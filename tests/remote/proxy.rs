@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// The name under which all requests are counted.
+pub(crate) const CALLS: &str = "calls";
+
 /// How the proxy treats requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -84,7 +87,8 @@ impl Proxy {
         self.state.delay_micros.store(delay.as_micros() as u64, Ordering::SeqCst);
     }
 
-    /// How often an operation was asked for, with all tries.
+    /// How often an operation was asked for, alone or as an item of a batch, with all tries; and of [`CALLS`], how many
+    /// requests there were.
     pub(crate) fn count(&self, operation: &str) -> u64 {
         self.state.counts.lock().unwrap().get(operation).copied().unwrap_or(0)
     }
@@ -115,7 +119,9 @@ impl State {
                 return Ok(());
             }
             let number = self.requests.fetch_add(1, Ordering::SeqCst);
-            *self.counts.lock().unwrap().entry(operation_of(&request)).or_default() += 1;
+            let (operation, items) = operation_of(&request);
+            *self.counts.lock().unwrap().entry(operation).or_default() += items;
+            *self.counts.lock().unwrap().entry(CALLS.into()).or_default() += 1;
             std::thread::sleep(Duration::from_micros(self.delay_micros.load(Ordering::SeqCst)));
             while self.is(Mode::Hang) {
                 std::thread::sleep(Duration::from_millis(20));
@@ -168,10 +174,16 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn operation_of(request: &[u8]) -> String {
+/// The operation of a request, and how many items it has.
+fn operation_of(request: &[u8]) -> (String, u64) {
     let text = String::from_utf8_lossy(request);
     let target = header(&text, "x-amz-target").unwrap_or_default();
-    target.trim_start_matches("TrentService.").to_owned()
+    let Some(operation) = target.strip_prefix("KmsfsService.Batch") else {
+        return (target.trim_start_matches("TrentService.").to_owned(), 1);
+    };
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    (operation.to_owned(), body["Items"].as_array().unwrap().len() as u64)
 }
 
 /// One request or answer with its body; none at the end of the connection.

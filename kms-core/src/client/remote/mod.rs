@@ -7,6 +7,7 @@
 //! - Each call has a deadline, within which it is tried again, with growing pauses of random length.
 //! - After a call that had no answer, calls fail at once for a while, so that nobody waits for a service that is away.
 //!   One at a time asks whether it is back.
+//! - Many requests go in one call where the service offers that.
 //! - What a file system needs is offered: encryption, data keys, the description of a key and its end. Keys are made and
 //!   managed with the tools of the service.
 
@@ -14,9 +15,11 @@ mod breaker;
 mod convert;
 mod failure;
 mod operations;
+mod together;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use aws_config::retry::RetryConfig;
@@ -82,6 +85,8 @@ pub struct RemoteKms {
     name: Arc<str>,
     region: String,
     breaker: Breaker,
+    /// Whether the service is known not to take many requests in one.
+    one_by_one: AtomicBool,
     permits: Arc<Semaphore>,
     /// Taken out when the client is dropped.
     runtime: Option<Runtime>,
@@ -121,6 +126,8 @@ impl RemoteKms {
             name: name.into(),
             region,
             breaker: Breaker::new(config.deadline),
+            // AWS is not asked what it does not have.
+            one_by_one: AtomicBool::new(config.endpoint.is_none()),
             permits: Arc::new(Semaphore::new(PARALLEL)),
             runtime: Some(runtime),
         })

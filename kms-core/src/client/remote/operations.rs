@@ -166,7 +166,25 @@ impl KeyService for RemoteKms {
         _: &Caller,
         requests: &[GenerateDataKeyRequest],
     ) -> Vec<Result<GenerateDataKeyResponse, KmsError>> {
-        self.data_keys(requests)
+        self.together(requests).unwrap_or_else(|| self.data_keys(requests))
+    }
+
+    fn decrypt_many(
+        &self,
+        caller: &Caller,
+        requests: &[DecryptRequest],
+    ) -> Vec<Result<DecryptResponse, KmsError>> {
+        let one_by_one = || requests.iter().map(|request| self.decrypt(caller, request)).collect();
+        self.together(requests).unwrap_or_else(one_by_one)
+    }
+
+    fn re_encrypt_many(
+        &self,
+        caller: &Caller,
+        requests: &[ReEncryptRequest],
+    ) -> Vec<Result<ReEncryptResponse, KmsError>> {
+        let one_by_one = || requests.iter().map(|request| self.re_encrypt(caller, request)).collect();
+        self.together(requests).unwrap_or_else(one_by_one)
     }
 
     fn schedule_key_deletion(
