@@ -6,6 +6,9 @@
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "shared with the tests of the command line")]
 mod program;
+#[path = "../support/served.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod served;
 
 mod bars;
 mod faults;

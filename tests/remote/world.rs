@@ -1,12 +1,10 @@
 //! A served keystore on this host, standing for one on another, and a volume on a key in it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
-use serde_json::Value;
+use std::process::Command;
 
 use crate::program::{Place, Ran};
 use crate::proxy::Proxy;
+use crate::served::Served;
 
 pub(crate) const REGION: &str = "eu-test-1";
 
@@ -15,7 +13,7 @@ pub(crate) const REGION: &str = "eu-test-1";
 pub(crate) struct Elsewhere {
     pub(crate) client: Place,
     server: Place,
-    process: Child,
+    _process: Served,
     pub(crate) proxy: Proxy,
     /// The ARN of the key.
     pub(crate) key: String,
@@ -38,24 +36,13 @@ impl Elsewhere {
             [("AWS_ACCESS_KEY_ID", text("AccessKeyId")), ("AWS_SECRET_ACCESS_KEY", text("SecretAccessKey"))];
         let made = own(&["key", "create-key"]).json();
         let key = made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
-        let mut process = server
-            .kmsfs()
-            .env_remove("KMSFS_PASSPHRASE_FILE")
-            .env("KMSFS_KEY_FILE", server.path("key-file"))
-            .env("KMSFS_LOG", "warn")
-            .args(["--json", "kms", "serve", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut text = String::new();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        while !text.ends_with('}') {
-            text += &lines.next().expect("the server says where it listens").unwrap();
-        }
-        let ready: Value = serde_json::from_str(&text).unwrap();
+        let mut serve = server.kmsfs();
+        serve.env_remove("KMSFS_PASSPHRASE_FILE").env("KMSFS_KEY_FILE", server.path("key-file"));
+        serve.env("KMSFS_LOG", "warn").args(["--json", "kms", "serve", "--listen", "127.0.0.1:0"]);
+        let (process, ready) = Served::start(&mut serve);
         let address = ready["Endpoint"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
         let proxy = Proxy::to(address);
-        Self { client: Place::empty(), server, process, proxy, key, credentials }
+        Self { client: Place::empty(), server, _process: process, proxy, key, credentials }
     }
 
     /// The program as the owner of the keys runs it.
@@ -102,12 +89,5 @@ impl Elsewhere {
     pub(crate) fn log(&self) -> String {
         let status = self.run(&["status", "backing", "--json"]).json();
         std::fs::read_to_string(status["Log"].as_str().unwrap()).unwrap()
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
