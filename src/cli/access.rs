@@ -15,7 +15,7 @@ use crate::format::{DomainRecord, VOLUME_DIR};
 use crate::keys::{Connection, KEYS_DIR, KeyAt, KeyPlace, KeyServices, KeyTier};
 
 /// How services elsewhere are reached.
-#[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
 pub(super) struct RemoteArgs {
     /// URL of the service that has the keys, if it is not AWS; of an existing volume, instead of the remembered one
     #[arg(long, value_name = "URL")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, Place, RootKeySource, SecretShares};
-use kms_core::model::{Caller, Plaintext, Realm};
+use kms_core::model::{Caller, Plaintext};
 use kms_core::service::EmbeddedKms;
 use kms_core::store::PostgresConfig;
 use zeroize::Zeroizing;

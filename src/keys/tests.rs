@@ -282,6 +282,7 @@ fn a_record_that_was_changed_or_exchanged_is_refused() {
         key_id: [1; 16],
         arn: world.service.new_key(),
         wrapped_secret: Vec::new(),
+        place: String::new(),
     });
     assert!(!opens(&changed), "nobody adds a key of their own");
     assert!(!opens(&added));

@@ -243,7 +243,7 @@ fn a_keystore_opens_with_a_recovery_key_shares_or_a_credential() {
     // The passphrase is lost: a credential of the service manager takes its place.
     std::fs::create_dir(place.path("credentials")).unwrap();
     std::fs::write(place.path("credentials/root"), [9; 32]).unwrap();
-    let with_credentials = |args: &[&str]| -> crate::program::Ran {
+    let with_credentials = |args: &[&str]| -> Ran {
         let mut command = place.kmsfs();
         command.env_remove("KMSFS_PASSPHRASE_FILE").env("CREDENTIALS_DIRECTORY", place.path("credentials"));
         command.args(args).output().unwrap().into()

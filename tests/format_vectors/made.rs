@@ -131,7 +131,7 @@ pub(crate) fn domain_key_record_bytes() -> Vec<u8> {
     record_bytes(vec![reference(ARN, WRAPPED, "")], vec![wrap])
 }
 
-fn record_bytes(references: Vec<KeyReference>, domain_keys: Vec<DomainKeyWrap>) -> Vec<u8> {
+fn record_bytes(references: Vec<KeyReference>, wraps: Vec<DomainKeyWrap>) -> Vec<u8> {
     let keys = domain_keys();
     let mut record = DomainRecord {
         volume_id: VOLUME,
@@ -141,7 +141,7 @@ fn record_bytes(references: Vec<KeyReference>, domain_keys: Vec<DomainKeyWrap>) 
         time: TIME,
         commitment: keys.commitment,
         keys: references,
-        domain_keys,
+        domain_keys: wraps,
         mac: [0; 32],
     };
     record.mac = keys.mac.mac32(&[&record.mac_input().unwrap()]);
