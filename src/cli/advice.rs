@@ -387,6 +387,7 @@ fn serve(error: &ServeError) -> Verdict {
             Some((S::NoPermission, _)) => say(S::NoPermission, "Choose a port of 1024 or above."),
             _ => say(S::Failure, "Choose another address with --listen ADDR:PORT."),
         },
+        ServeError::Region(_) => bare(S::Usage),
         ServeError::Identity(_) => {
             say(S::Usage, "Both files are PEM, and the key is that of the first certificate.")
         }

@@ -21,6 +21,9 @@ use crate::volume::{OpenMode, OpenVolume};
 
 /// Files with which an erasure is proven.
 const SAMPLE: usize = 64;
+/// How the two methods are called in a receipt.
+const MATERIAL_DELETED: &str = "material-deleted";
+const DELETION_SCHEDULED: &str = "deletion-scheduled";
 
 /// Destroy a KMS key, and with it the use of everything under it
 ///
@@ -56,7 +59,7 @@ struct Receipt {
     bytes: u64,
     opened_before: usize,
     refused_after: usize,
-    may_outlive: Vec<&'static str>,
+    may_outlive: Vec<String>,
 }
 
 pub(super) fn run(args: &EraseArgs, output: Output) -> Result<()> {
@@ -129,8 +132,8 @@ fn confirm(args: &EraseArgs, key: &KeyMetadata, files: u64, bytes: u64) -> Resul
 fn receipt(receipt: EraseReceipt) -> Receipt {
     let millis = receipt.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
     let (method, deletion_date) = match receipt.method {
-        EraseMethod::MaterialDeleted => ("material-deleted", None),
-        EraseMethod::DeletionScheduled { date } => ("deletion-scheduled", date.map(show_time)),
+        EraseMethod::MaterialDeleted => (MATERIAL_DELETED, None),
+        EraseMethod::DeletionScheduled { date } => (DELETION_SCHEDULED, date.map(show_time)),
     };
     Receipt {
         volume_id: receipt.volume_id.to_string(),
@@ -148,9 +151,11 @@ fn receipt(receipt: EraseReceipt) -> Receipt {
 }
 
 fn describe(receipt: &Receipt) -> String {
+    let key = &receipt.key_id;
     let mut lines = vec![match &receipt.deletion_date {
-        Some(date) => format!("{} is unusable and will be deleted at {date}.", receipt.key_id),
-        None => format!("The imported material of {} is deleted.", receipt.key_id),
+        Some(date) => format!("{key} is unusable and will be deleted at {date}."),
+        None if receipt.method == MATERIAL_DELETED => format!("The imported material of {key} is deleted."),
+        None => format!("{key} is unusable. Its waiting period begins when its last replica is deleted."),
     }];
     lines.push(format!("{} files with {} bytes cannot be read any more.", receipt.files, receipt.bytes));
     lines.push(format!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kms_core::keystore::{CreateOptions, Keystore, KeystoreError, Place, RootKeySource, SecretShares};
-use kms_core::model::{Caller, Plaintext};
+use kms_core::model::{Caller, Plaintext, Region};
 use kms_core::service::EmbeddedKms;
 use kms_core::store::PostgresConfig;
 use zeroize::Zeroizing;
@@ -146,6 +146,16 @@ impl KeystoreArgs {
             return Ok(Some(Secret::Shares(lines)));
         }
         self.everyday().given()
+    }
+
+    /// Opens the keystore for its own Region, these ones, and no others.
+    pub(super) fn open_for(&self, regions: &[Region]) -> Result<Arc<EmbeddedKms>> {
+        let (dir, secret) = self.secret()?;
+        let place = place(&dir)?;
+        let builder = place
+            .open_builder(&secret.source()?)
+            .with_context(|| format!("cannot open the keystore {place}"))?;
+        Ok(Arc::new(builder.regions(regions.iter().cloned()).build()))
     }
 
     /// Opens the keystore.

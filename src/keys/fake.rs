@@ -157,6 +157,9 @@ impl KeyService for TestService {
         disable_key_rotation(DisableKeyRotationRequest) -> DisableKeyRotationResponse;
         get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
         list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
+        get_key_last_usage(GetKeyLastUsageRequest) -> GetKeyLastUsageResponse;
+        replicate_key(ReplicateKeyRequest) -> ReplicateKeyResponse;
+        update_primary_region(UpdatePrimaryRegionRequest) -> UpdatePrimaryRegionResponse;
         rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
         get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
         import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;

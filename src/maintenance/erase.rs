@@ -35,7 +35,8 @@ pub enum EraseMethod {
     MaterialDeleted,
     /// Its deletion was scheduled: it is unusable now, and until the date its owner can take it back.
     DeletionScheduled {
-        /// When the key is gone.
+        /// When the key is gone. Absent as long as a multi-Region key has replicas: its waiting period begins when the
+        /// last of them is deleted.
         date: Option<Timestamp>,
     },
 }
@@ -62,7 +63,7 @@ pub struct EraseReceipt {
     /// The same files, refused afterwards.
     pub refused_after: usize,
     /// Copies that may outlive the erasure, as sentences.
-    pub may_outlive: Vec<&'static str>,
+    pub may_outlive: Vec<String>,
 }
 
 /// Destroys the KMS key `options.key` and proves it on a sample of files.
@@ -109,7 +110,7 @@ pub fn erase(
         bytes: groups.iter().map(|group| group.bytes).sum(),
         opened_before,
         refused_after: sample.len(),
-        may_outlive: outliving(method),
+        may_outlive: outliving(method, &metadata),
     })
 }
 
@@ -184,7 +185,7 @@ fn destroy(
     Ok(EraseMethod::DeletionScheduled { date: answer.deletion_date })
 }
 
-fn outliving(method: EraseMethod) -> Vec<&'static str> {
+fn outliving(method: EraseMethod, key: &KeyMetadata) -> Vec<String> {
     let mut copies = match method {
         EraseMethod::MaterialDeleted => vec![
             "The key material that was imported, wherever its owner kept it: importing it again makes the data \
@@ -201,5 +202,19 @@ fn outliving(method: EraseMethod) -> Vec<&'static str> {
          next ask the service, at the latest after the poll interval.",
         "Copies of files that were made outside the volume, or inside it under another KMS key.",
     ]);
-    copies
+    copies.into_iter().map(str::to_owned).chain(related(key)).collect()
+}
+
+/// The same material in other Regions.
+fn related(key: &KeyMetadata) -> Option<String> {
+    let family = key.multi_region_configuration.as_ref()?;
+    let all = std::iter::once(&family.primary_key).chain(&family.replica_keys);
+    let others: Vec<String> =
+        all.map(|one| &one.arn).filter(|arn| **arn != key.arn).map(KeyArn::to_string).collect();
+    let names = others.join(", ");
+    (!others.is_empty()).then(|| {
+        format!(
+            "The related keys in other Regions, which have the same material or may be given it: {names}."
+        )
+    })
 }

@@ -1,5 +1,6 @@
 //! From a request to its answer.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use kms_core::model::{Caller, Clock, RequestId, SystemClock};
+use kms_core::KmsError;
+use kms_core::model::{Caller, Clock, Region, RequestId, SystemClock};
 use kms_core::service::EmbeddedKms;
 use kms_core::wire::batch::{self, BatchOperation};
 use kms_core::wire::{self, Operation, WireError};
@@ -39,6 +41,8 @@ const NO_OPERATION: &str = "-";
 /// What requests are answered with.
 pub(super) struct App {
     pub(super) service: Arc<EmbeddedKms>,
+    /// The service in each Region that is served, its own among them.
+    regions: BTreeMap<String, EmbeddedKms>,
     metrics: Metrics,
     permits: Semaphore,
 }
@@ -88,8 +92,20 @@ impl Answers for App {
 }
 
 impl App {
-    pub(super) fn new(service: Arc<EmbeddedKms>, max_concurrent: usize) -> Self {
-        Self { service, metrics: Metrics::new(), permits: Semaphore::new(max_concurrent) }
+    pub(super) fn new(
+        service: Arc<EmbeddedKms>,
+        others: &[Region],
+        max_concurrent: usize,
+    ) -> Result<Self, KmsError> {
+        let own = service.realm().region.clone();
+        let all = std::iter::once(&own).chain(others);
+        let regions = all.map(|region| service.in_region(region).map(|served| (region.to_string(), served)));
+        Ok(Self {
+            regions: regions.collect::<Result<_, KmsError>>()?,
+            service,
+            metrics: Metrics::new(),
+            permits: Semaphore::new(max_concurrent),
+        })
     }
 
     /// Whether the store answers.
@@ -163,25 +179,26 @@ impl App {
         asked: Asked,
     ) -> Result<Done, CallError> {
         let identities = self.service.identities();
-        let scope = Scope { region: self.service.realm().region.as_str(), service: asked.signed_service() };
-        let credential =
+        let regions: Vec<&str> = self.regions.keys().map(String::as_str).collect();
+        let scope = Scope { regions: &regions, service: asked.signed_service() };
+        let verified =
             signature::verify(head, body, &scope, SystemClock.now(), |id| identities.credential(id))?;
         let caller = Caller {
             source_ip: Some(peer.ip()),
             request_id: Some(RequestId::new(request_id)),
-            ..credential.caller.clone()
+            ..verified.credential.caller.clone()
         };
+        let service = self.regions.get(&verified.region).unwrap_or(&self.service);
         let record = |caller: &Caller, operation: &str, error: WireError| {
-            let recorded = self.service.record_refusal(caller, operation, error.code(), error.message());
+            let recorded = service.record_refusal(caller, operation, error.code(), error.message());
             // An answer is a refusal in any case; why the record is missing is what the client has to know.
             recorded.err().map_or(error, WireError::from)
         };
         let answer = match asked {
             Asked::CallerIdentity => return Ok(Done::Identity(caller)),
-            Asked::Kms(operation) => operation.call(&*self.service, &caller, body),
-            Asked::Batch(operation) => operation.call(&*self.service, &caller, body, |caller, error| {
-                record(caller, operation.item_name(), error)
-            }),
+            Asked::Kms(operation) => operation.call(service, &caller, body),
+            Asked::Batch(operation) => operation
+                .call(service, &caller, body, |caller, error| record(caller, operation.item_name(), error)),
         };
         Ok(Done::Json(answer.map_err(|error| record(&caller, asked.name(), error))?))
     }

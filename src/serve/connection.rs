@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::reply::Reply;
+use super::tls::Tls;
 
 /// The most connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -43,33 +44,44 @@ pub(super) trait Answers: Send + Sync + 'static {
     ) -> impl Future<Output = Reply> + Send;
 }
 
-/// SIGTERM and SIGINT.
-pub(super) struct StopSignal {
+/// SIGTERM and SIGINT, which end the service, and SIGHUP, which renews its identity.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
-impl StopSignal {
-    async fn received(&mut self) {
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Renew,
+}
+
+impl Signals {
+    /// Listens for signals from now on.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn received(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Renew,
         }
     }
 }
 
-/// Listens for signals from now on.
-pub(super) fn stop_signal() -> io::Result<StopSignal> {
-    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(StopSignal { terminate, interrupt })
-}
-
-/// Serves connections until `stop`, then waits for the requests that are under way.
-pub(super) async fn accept_until<A: Answers>(
+/// Serves connections until a signal says to stop, then waits for the requests that are under way.
+pub(super) async fn accept_until_stopped<A: Answers>(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    mut tls: Option<Tls>,
     app: Arc<A>,
-    mut stop: StopSignal,
+    mut signals: Signals,
 ) {
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -84,11 +96,17 @@ pub(super) async fn accept_until<A: Answers>(
                     continue;
                 }
             },
-            () = stop.received() => break,
+            asked = signals.received() => match asked {
+                Asked::Stop => break,
+                Asked::Renew => {
+                    tls.iter_mut().for_each(Tls::renew);
+                    continue;
+                }
+            },
         };
         let connection =
             Connection { peer, app: Arc::clone(&app), watcher: graceful.watcher(), _permit: permit };
-        tokio::spawn(connection.run(stream, acceptor.clone()));
+        tokio::spawn(connection.run(stream, tls.as_ref().map(Tls::acceptor)));
     }
     drop(listener);
     tracing::info!("ending: no new connections");

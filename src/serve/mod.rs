@@ -21,13 +21,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kms_core::KmsError;
+use kms_core::model::Region;
 use kms_core::service::EmbeddedKms;
 use tokio::net::TcpListener;
 use tokio::runtime;
 
 use app::App;
 use connection::Answers;
-pub use tls::TlsIdentity;
+use tls::Tls;
+pub use tls::{TlsIdentity, TlsSource};
 use xks::XksApp;
 pub use xks::XksConfig;
 
@@ -39,12 +42,13 @@ const POOL_THREADS: usize = 16;
 const DUE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How to serve.
-#[derive(Debug)]
 pub struct ServeConfig {
     /// Where to listen. Port 0 lets the system choose.
     pub listen: SocketAddr,
     /// For TLS. Without it only a loopback address is served.
-    pub tls: Option<TlsIdentity>,
+    pub tls: Option<TlsSource>,
+    /// The Regions to serve beside that of the keystore. A request says by its signature which one it means.
+    pub regions: Vec<Region>,
     /// How many requests may be under way at once.
     pub max_concurrent: usize,
 }
@@ -66,26 +70,30 @@ pub enum ServeError {
     /// The certificate and the key do not make an identity.
     #[error("the certificate or its key cannot be used: {0}")]
     Identity(String),
+    /// A Region cannot be served.
+    #[error("a Region cannot be served: {0}")]
+    Region(#[from] KmsError),
     /// The runtime could not be started.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
 }
 
-/// Serves `service` until SIGTERM or SIGINT, then finishes the requests that are under way. `on_ready` is called with
+/// Serves `service` until SIGTERM or SIGINT, then finishes the requests that are under way. SIGHUP takes the identity for
+/// TLS from its source again, for the connections from then on. `on_ready` is called with
 /// the address once connections are accepted.
 pub fn serve(
     config: ServeConfig,
     service: Arc<EmbeddedKms>,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let app = App::new(Arc::clone(&service), config.max_concurrent);
-    serve_app(config.listen, config.tls.as_ref(), app, service, on_ready)
+    let app = App::new(Arc::clone(&service), &config.regions, config.max_concurrent)?;
+    serve_app(config.listen, config.tls, app, service, on_ready)
 }
 
 /// The same with the proxy API of AWS external key stores: keys of `service` are the external keys of another one.
 pub fn serve_xks_proxy(
     listen: SocketAddr,
-    tls: Option<&TlsIdentity>,
+    tls: Option<TlsSource>,
     config: XksConfig,
     service: Arc<EmbeddedKms>,
     on_ready: impl FnOnce(SocketAddr),
@@ -96,7 +104,7 @@ pub fn serve_xks_proxy(
 
 fn serve_app(
     address: SocketAddr,
-    tls: Option<&TlsIdentity>,
+    tls: Option<TlsSource>,
     app: impl Answers,
     service: Arc<EmbeddedKms>,
     on_ready: impl FnOnce(SocketAddr),
@@ -106,7 +114,7 @@ fn serve_app(
     }
     // The last owner must not be a task: what the service waits for when it ends would be refused there.
     let _owner = Arc::clone(&service);
-    let acceptor = tls.map(tls::acceptor).transpose()?;
+    let tls = tls.map(Tls::start).transpose()?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(POOL_THREADS)
@@ -118,11 +126,11 @@ fn serve_app(
     runtime.block_on(async move {
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let stop = connection::stop_signal().map_err(ServeError::Start)?;
+        let signals = connection::Signals::listen().map_err(ServeError::Start)?;
         let local = listener.local_addr().map_err(listen)?;
         let due = tokio::spawn(carry_out_due(service));
         on_ready(local);
-        connection::accept_until(listener, acceptor, Arc::new(app), stop).await;
+        connection::accept_until_stopped(listener, tls, Arc::new(app), signals).await;
         due.abort();
         Ok(())
     })

@@ -48,8 +48,16 @@ pub(super) enum SignatureError {
 
 /// The place that a signature must be for.
 pub(super) struct Scope<'a> {
-    pub(super) region: &'a str,
+    /// One of these Regions.
+    pub(super) regions: &'a [&'a str],
     pub(super) service: &'a str,
+}
+
+/// A request that is believed.
+pub(super) struct Verified {
+    pub(super) credential: Arc<Credential>,
+    /// The Region that the client signed for.
+    pub(super) region: String,
 }
 
 /// Verifies a request that arrived at `now`. `credential` looks an access key up.
@@ -59,12 +67,12 @@ pub(super) fn verify(
     scope: &Scope<'_>,
     now: Timestamp,
     credential: impl FnOnce(&str) -> Result<Option<Arc<Credential>>, KmsError>,
-) -> Result<Arc<Credential>, SignatureError> {
+) -> Result<Verified, SignatureError> {
     let header = request.headers.get("authorization").ok_or(SignatureError::Missing)?;
     let text = header.to_str().map_err(|_| incomplete("Authorization header is not ASCII"))?;
     let authorization = Authorization::parse(text)?;
     let date = request_date(&request.headers)?;
-    let access_key = authorization.check_scope(scope, date.day())?;
+    let (access_key, region) = authorization.check_scope(scope, date.day())?;
     let signed = signed_headers(&request.headers, &authorization.signed_headers)?;
     date.check_age(now)?;
     if request.headers.contains_key("x-amz-security-token") {
@@ -72,9 +80,10 @@ pub(super) fn verify(
         return Err(SignatureError::UnknownAccessKey);
     }
     let found = credential(access_key)?.ok_or(SignatureError::UnknownAccessKey)?;
-    let expected = signature_of(request, &signed, body, scope, date.time, access_key, &found)?;
+    let place = Place { region, service: scope.service, time: date.time };
+    let expected = signature_of(request, &signed, body, &place, access_key, &found)?;
     if bool::from(expected.as_bytes().ct_eq(authorization.signature.as_bytes())) {
-        return Ok(found);
+        return Ok(Verified { credential: found, region: region.to_owned() });
     }
     Err(SignatureError::Invalid(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
@@ -124,8 +133,8 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    /// Returns the access key id of a credential for this place and day.
-    fn check_scope(&self, scope: &Scope<'_>, day: &str) -> Result<&'a str, SignatureError> {
+    /// Returns the access key id and the Region of a credential for this place and day.
+    fn check_scope(&self, scope: &Scope<'_>, day: &str) -> Result<(&'a str, &'a str), SignatureError> {
         let parts: Vec<&str> = self.credential.splitn(6, '/').collect();
         let [access_key, date, region, service, end] = parts[..] else {
             return Err(incomplete(
@@ -136,10 +145,10 @@ impl<'a> Authorization<'a> {
         if service != scope.service {
             return refused(format!("Credential should be scoped to correct service: '{}'.", scope.service));
         }
-        if region != scope.region {
+        if !scope.regions.contains(&region) {
             return refused(format!(
                 "Credential should be scoped to a valid region. This endpoint serves '{}'.",
-                scope.region
+                scope.regions.join("', '")
             ));
         }
         if end != "aws4_request" {
@@ -150,8 +159,15 @@ impl<'a> Authorization<'a> {
                 "Date in Credential scope does not match YYYYMMDD from the date of the request.".into(),
             );
         }
-        Ok(access_key)
+        Ok((access_key, region))
     }
+}
+
+/// What a signature is for.
+struct Place<'a> {
+    region: &'a str,
+    service: &'a str,
+    time: Timestamp,
 }
 
 /// When a request says it was made.
@@ -235,8 +251,7 @@ fn signature_of(
     request: &Parts,
     signed_headers: &[(&str, &str)],
     body: &[u8],
-    scope: &Scope<'_>,
-    time: Timestamp,
+    place: &Place<'_>,
     access_key: &str,
     credential: &Credential,
 ) -> Result<String, SignatureError> {
@@ -247,9 +262,9 @@ fn signature_of(
     settings.excluded_headers = None;
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(scope.region)
-        .name(scope.service)
-        .time(system_time(time))
+        .region(place.region)
+        .name(place.service)
+        .time(system_time(place.time))
         .settings(settings)
         .build()
         .map_err(|_| internal("the parameters of a signature are incomplete"))?

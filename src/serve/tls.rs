@@ -20,6 +20,38 @@ pub struct TlsIdentity {
     pub key: Zeroizing<Vec<u8>>,
 }
 
+/// Where the identity comes from, asked at the start and at each SIGHUP. The text of an error says what is wrong.
+pub type TlsSource = Box<dyn Fn() -> Result<TlsIdentity, String> + Send>;
+
+/// TLS with an identity that can be renewed.
+pub(super) struct Tls {
+    source: TlsSource,
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    pub(super) fn start(source: TlsSource) -> Result<Self, ServeError> {
+        let acceptor = acceptor(&source().map_err(ServeError::Identity)?)?;
+        Ok(Self { source, acceptor })
+    }
+
+    /// What makes connections with the present identity.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Takes the identity from its source. One that cannot be used leaves the one before in place.
+    pub(super) fn renew(&mut self) {
+        match (self.source)().map_err(ServeError::Identity).and_then(|identity| acceptor(&identity)) {
+            Ok(acceptor) => {
+                self.acceptor = acceptor;
+                tracing::info!("the certificate was read again");
+            }
+            Err(error) => tracing::error!(%error, "the certificate before stays in use"),
+        }
+    }
+}
+
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TlsIdentity")
@@ -27,7 +59,7 @@ impl fmt::Debug for TlsIdentity {
 }
 
 /// What makes TLS connections of this identity: 1.2 and 1.3, with the cryptography that kms-core uses too.
-pub(super) fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, ServeError> {
+fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, ServeError> {
     let refused = |what: &dyn fmt::Display| ServeError::Identity(what.to_string());
     let certificates = CertificateDer::pem_slice_iter(&identity.certificates)
         .collect::<Result<Vec<_>, _>>()

@@ -6,7 +6,7 @@ import json
 import botocore.exceptions
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
-from support import ACCOUNT, REGION, Served, client
+from support import ACCOUNT, OTHER_REGION, REGION, Served, client
 
 CONTEXT = {"tenant": "blue", "Purpose": "backup"}
 
@@ -186,6 +186,73 @@ class Asymmetric(Served):
         self.assertEqual(opened["Plaintext"], pair["PrivateKeyPlaintext"])
 
 
+class Regions(Served):
+    """One endpoint, several Regions: a request is for the one that it is signed for."""
+
+    def test_regions_are_apart(self):
+        key, there = self.key(), self.abroad()
+        with self.assertRaises(there.exceptions.NotFoundException) as caught:
+            there.describe_key(KeyId=key)
+        self.assertEqual(caught.exception.response["Error"]["Message"], f"Invalid arn {REGION}")
+        self.assertNotIn(key, [entry["KeyArn"] for entry in there.list_keys()["Keys"]])
+        made = there.create_key()["KeyMetadata"]["Arn"]
+        self.assertIn(f":{OTHER_REGION}:", made)
+        blob = there.encrypt(KeyId=made, Plaintext=b"x")["CiphertextBlob"]
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            self.kms.decrypt(CiphertextBlob=blob)
+        self.assertEqual(caught.exception.response["Error"]["Code"], "AccessDeniedException")
+
+    def test_a_region_that_is_not_served(self):
+        nowhere = client("kms", self.server.endpoint, self.keystore.admin, region="ap-south-1")
+        self.addCleanup(nowhere.close)
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            nowhere.list_keys()
+        self.assertEqual(caught.exception.response["Error"]["Code"], "InvalidSignatureException")
+        with self.assertRaises(self.kms.exceptions.UnsupportedOperationException):
+            self.kms.replicate_key(KeyId=self.key(MultiRegion=True), ReplicaRegion="ap-south-1")
+
+    def test_a_multi_region_key(self):
+        made, there = self.kms.create_key(MultiRegion=True)["KeyMetadata"], self.abroad()
+        key = made["KeyId"]
+        self.assertTrue(key.startswith("mrk-"))
+        self.assertEqual(made["MultiRegionConfiguration"]["ReplicaKeys"], [])
+        tags = [{"TagKey": "a", "TagValue": "b"}]
+        replica = self.kms.replicate_key(KeyId=key, ReplicaRegion=OTHER_REGION, Description="d", Tags=tags)
+        self.assertEqual(replica["ReplicaTags"], tags)
+        self.assertEqual(replica["ReplicaKeyMetadata"], there.describe_key(KeyId=key)["KeyMetadata"])
+        with self.assertRaises(self.kms.exceptions.AlreadyExistsException):
+            self.kms.replicate_key(KeyId=key, ReplicaRegion=OTHER_REGION)
+        blob = self.kms.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext=CONTEXT)["CiphertextBlob"]
+        opened = there.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT, KeyId=key)
+        self.assertEqual((opened["Plaintext"], opened["KeyId"]), (b"x", replica["ReplicaKeyMetadata"]["Arn"]))
+        moved = there.re_encrypt(
+            CiphertextBlob=blob,
+            SourceEncryptionContext=CONTEXT,
+            DestinationKeyId=there.create_key()["KeyMetadata"]["Arn"],
+        )
+        self.assertEqual(there.decrypt(CiphertextBlob=moved["CiphertextBlob"])["Plaintext"], b"x")
+        self.kms.update_primary_region(KeyId=key, PrimaryRegion=OTHER_REGION)
+        with self.assertRaises(self.kms.exceptions.UnsupportedOperationException):
+            self.kms.rotate_key_on_demand(KeyId=key)
+        there.rotate_key_on_demand(KeyId=key)
+        self.assertEqual(len(self.kms.list_key_rotations(KeyId=key)["Rotations"]), 1)
+        due = there.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        self.assertEqual((due["KeyState"], due.get("DeletionDate")), ("PendingReplicaDeletion", None))
+        found = there.describe_key(KeyId=key)["KeyMetadata"]
+        self.assertEqual((found["KeyState"], found["PendingDeletionWindowInDays"]), ("PendingReplicaDeletion", 7))
+
+    def test_the_last_use(self):
+        key = self.key()
+        found = self.kms.get_key_last_usage(KeyId=key)
+        self.assertEqual((found["KeyId"], found["KeyLastUsage"]), (key, {}))
+        self.assertGreaterEqual(found["TrackingStartDate"], found["KeyCreationDate"])
+        self.kms.generate_data_key(KeyId=key, KeySpec="AES_256")
+        usage = self.kms.get_key_last_usage(KeyId=key)["KeyLastUsage"]
+        self.assertEqual(usage["Operation"], "GenerateDataKey")
+        age = datetime.datetime.now(datetime.timezone.utc) - usage["Timestamp"]
+        self.assertLess(abs(age.total_seconds()), 60)
+
+
 class Import(Served):
     def bring(self, key, material, **more):
         parameters = self.kms.get_parameters_for_import(
@@ -240,11 +307,6 @@ class Callers(Served):
 
 
 class Authorization(Served):
-    def as_user(self, name):
-        kms = client("kms", self.server.endpoint, self.keystore.user(name))
-        self.addCleanup(kms.close)
-        return kms
-
     def put_policy(self, user, statement):
         path = self.keystore.path(f"{user}.json")
         with open(path, "w", encoding="ascii") as file:

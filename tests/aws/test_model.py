@@ -25,6 +25,7 @@ PLAIN = {
     "XksProxyUriPathType": "/kms/xks/v1",
     "XksProxyVpcEndpointServiceNameType": "com.amazonaws.vpce.us-east-1.vpce-svc-a",
     "AccountIdType": "1" * 12,
+    "RegionType": "eu-west-1",
     "XksProxyAuthenticationAccessKeyIdType": "A" * 20,
 }
 
@@ -132,7 +133,7 @@ class Constraints(Served):
     def test_enough_is_known(self):
         missing = sorted(set(self.model.operation_names) - set(self.known))
         print(f"{len(self.known)} operations served, {len(missing)} not: {', '.join(missing)}")
-        self.assertGreaterEqual(len(self.known), 26)
+        self.assertEqual(missing, [])
 
     def test_required_members(self):
         for operation in self.known:

@@ -1,36 +1,19 @@
 """TLS, with a certificate that the client is told to trust."""
 
-import datetime
-import ipaddress
+import os
+import shutil
+import signal
+import ssl
+import time
 import unittest
+import urllib.parse
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from support import Keystore, Server, client
+from support import Keystore, Proxy, Server, client, self_signed
 
 
-def self_signed(cert_path, key_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kmsfs test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    cert = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    with open(cert_path, "wb") as file:
-        file.write(cert.public_bytes(serialization.Encoding.PEM))
-    with open(key_path, "wb") as file:
-        pkcs8 = serialization.PrivateFormat.PKCS8
-        file.write(key.private_bytes(serialization.Encoding.PEM, pkcs8, serialization.NoEncryption()))
+def read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 class Tls(unittest.TestCase):
@@ -47,3 +30,44 @@ class Tls(unittest.TestCase):
         made = kms.create_key()["KeyMetadata"]["KeyId"]
         blob = kms.encrypt(KeyId=made, Plaintext=b"x")["CiphertextBlob"]
         self.assertEqual(kms.decrypt(CiphertextBlob=blob)["Plaintext"], b"x")
+
+    def test_a_renewed_certificate(self):
+        keystore = Keystore()
+        self.addCleanup(keystore.place.cleanup)
+        cert, key = keystore.path("cert.pem"), keystore.path("key.pem")
+        self_signed(cert, key)
+        server = Server(keystore, "--tls-cert", cert, "--tls-key", key)
+        self.addCleanup(server.stop)
+        self.renew(server, server.endpoint, cert, key)
+        kms = client("kms", server.endpoint, keystore.admin, verify=keystore.path("renewed.pem"))
+        self.addCleanup(kms.close)
+        self.assertEqual(kms.list_keys()["Keys"], [])
+
+    def test_a_renewed_certificate_of_a_proxy(self):
+        proxy = Proxy()
+        self.addCleanup(proxy.close)
+        self.renew(proxy.program, proxy.program.ready["Uri"], proxy.path("cert.pem"), proxy.path("key.pem"))
+
+    def renew(self, program, endpoint, cert, key):
+        """Gives a program another certificate, which is kept beside it, and then a broken one."""
+        address = urllib.parse.urlsplit(endpoint)
+        presented = lambda: ssl.get_server_certificate((address.hostname, address.port))
+        old = read(cert)
+        self.assertEqual(presented(), old)
+        self_signed(cert, key)
+        self.assertEqual(presented(), old)
+        program.process.send_signal(signal.SIGHUP)
+        self.until(lambda: presented() == read(cert))
+        renewed = shutil.copy(cert, os.path.join(os.path.dirname(cert), "renewed.pem"))
+        # A broken file leaves the certificate in place, and the program up.
+        with open(cert, "w", encoding="ascii") as file:
+            file.write("no certificate")
+        program.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        self.assertEqual(presented(), read(renewed))
+
+    def until(self, holds):
+        end = time.monotonic() + 20
+        while not holds():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)

@@ -71,6 +71,38 @@ fn refusals_are_worded_as_by_aws() {
 }
 
 #[test]
+fn related_keys_are_used_in_their_regions() {
+    let place = place();
+    let made = key(&place, ["create-key", "--multi-region"]).json();
+    let id = text(&made["KeyMetadata"]["KeyId"]);
+    assert_eq!(made["KeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"], "PRIMARY");
+    let to_eu =
+        ["replicate-key", "--key-id", &id, "--replica-region", "eu-west-1", "--tags", "TagKey=a,TagValue=b"];
+    let replica = key(&place, to_eu).json();
+    let arn = format!("arn:aws:kms:eu-west-1:000000000000:key/{id}");
+    assert_eq!(replica["ReplicaKeyMetadata"]["Arn"], arn.as_str());
+    assert_eq!(replica["ReplicaTags"], serde_json::json!([{ "TagKey": "a", "TagValue": "b" }]));
+    let sealed = key(&place, ["encrypt", "--key-id", &id, "--plaintext", "aGVsbG8="]).json();
+    let blob = text(&sealed["CiphertextBlob"]);
+    let opened = key(&place, ["--region", "eu-west-1", "decrypt", "--ciphertext-blob", &blob]).json();
+    assert_eq!((text(&opened["Plaintext"]), text(&opened["KeyId"])), ("aGVsbG8=".into(), arn));
+    for (region, operation) in [("local-1", "Encrypt"), ("eu-west-1", "Decrypt")] {
+        let found = key(&place, ["--region", region, "get-key-last-usage", "--key-id", &id]).json();
+        assert_eq!(found["KeyLastUsage"]["Operation"], operation);
+    }
+    key(&place, ["update-primary-region", "--key-id", &id, "--primary-region", "eu-west-1"]).ok();
+    let rotate = ["--region", "eu-west-1", "rotate-key-on-demand", "--key-id", &id];
+    let refused = key(&place, ["rotate-key-on-demand", "--key-id", &id]);
+    assert!(refused.code == 10 && refused.err.contains("(UnsupportedOperationException)"), "{refused:?}");
+    key(&place, rotate).ok();
+    let related = key(&place, ["describe-key", "--key-id", &id]).json();
+    let related = &related["KeyMetadata"]["MultiRegionConfiguration"];
+    assert_eq!(related["PrimaryKey"]["Region"], "eu-west-1");
+    assert_eq!(related["ReplicaKeys"][0]["Region"], "local-1");
+    assert_eq!(key(&place, ["--region", "No Region", "list-keys"]).code, 2);
+}
+
+#[test]
 fn aliases_lead_to_keys() {
     let place = place();
     let (one, two) = (create(&place), create(&place));

@@ -80,6 +80,24 @@ fn a_protected_directory_is_erased_and_the_rest_stays() {
 }
 
 #[test]
+fn an_erasure_names_the_related_keys_that_keep_the_material() {
+    let place = Place::empty();
+    place.run(["keystore", "create"]).ok();
+    let made = place.run(["key", "create-key", "--multi-region"]).json();
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    place.run(["key", "replicate-key", "--key-id", &id, "--replica-region", "eu-west-1"]).ok();
+    place.run(["init", "backing", "--key", &id]).ok();
+    place.mount(&[]).ok();
+    std::fs::write(place.path("mount/secret"), b"secret").unwrap();
+    place.umount().ok();
+    let text = place.run(["erase", "backing", "--key", &id, "--confirm", &id]).ok().out;
+    assert!(text.contains("Its waiting period begins when its last replica is deleted."), "{text}");
+    let replica = format!("arn:aws:kms:eu-west-1:000000000000:key/{id}");
+    assert!(text.lines().any(|line| line.contains("same material") && line.contains(&replica)), "{text}");
+    assert_ne!(place.mount(&[]).code, 0);
+}
+
+#[test]
 fn a_directory_of_a_volume_that_is_not_mounted_is_protected_by_its_plain_path() {
     let place = Place::with_mount();
     own_key(&place, "alias/own");

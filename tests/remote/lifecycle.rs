@@ -121,7 +121,8 @@ fn a_rewrap_takes_many_files_with_one_call() {
     assert!(calls <= FILES / 4, "{calls} calls for {FILES} files");
     // Each item was recorded for itself.
     std::thread::sleep(std::time::Duration::from_millis(700));
-    let shown = world.own(&["--json", "kms", "audit", "show", "--operation", "ReEncrypt", "--last", "1000"]).json();
+    let shown =
+        world.own(&["--json", "kms", "audit", "show", "--operation", "ReEncrypt", "--last", "1000"]).json();
     let items = shown["Records"].as_array().unwrap().iter().filter(|one| one["Item"].is_u64());
     assert!(items.count() as u64 >= FILES);
     world.own(&["key", "disable-key", "--key-id", &world.key]).ok();

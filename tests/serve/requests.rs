@@ -5,7 +5,7 @@ use std::io::Write;
 use kms_core::wire;
 use serde_json::{Value, json};
 
-use crate::client::{Client, Headers};
+use crate::client::{Client, Headers, Signer};
 use crate::server::{Keystore, Server};
 
 fn admin(more: &[&str]) -> (Keystore, Server, Client) {
@@ -35,6 +35,34 @@ fn a_round_trip_over_the_wire() {
     let request = json!({"CiphertextBlob": made["CiphertextBlob"], "EncryptionContext": context});
     let opened = call("Decrypt", request);
     assert_eq!((&opened["Plaintext"], &opened["KeyId"]), (&made["Plaintext"], &key));
+}
+
+#[test]
+fn a_batch_is_for_the_region_that_it_is_signed_for() {
+    let (keystore, server, mut here) = admin(&["--regions", "us-west-2"]);
+    let signer = Signer { region: "us-west-2".into(), ..keystore.signer.clone() };
+    let mut there = Client::connect(server.address, &signer).unwrap();
+    let key = there.call("CreateKey", &json!({})).unwrap().json()["KeyMetadata"]["KeyId"].clone();
+    let wanted =
+        json!({ "Items": [{ "KeyId": key, "KeySpec": "AES_256" }, { "KeyId": key, "NumberOfBytes": 8 }] });
+    let made = there.call_target("KmsfsService.BatchGenerateDataKey", &wanted).unwrap().json();
+    let made = made["Results"].as_array().unwrap();
+    assert!(made.iter().all(|one| one["KeyId"].as_str().unwrap().starts_with("arn:aws:kms:us-west-2:")));
+    let blobs: Vec<_> = made.iter().map(|one| json!({ "CiphertextBlob": one["CiphertextBlob"] })).collect();
+    let blobs = json!({ "Items": blobs });
+    let opened = there.call_target("KmsfsService.BatchDecrypt", &blobs).unwrap().json();
+    for (opened, made) in opened["Results"].as_array().unwrap().iter().zip(made) {
+        assert_eq!((&opened["Plaintext"], &opened["KeyId"]), (&made["Plaintext"], &made["KeyId"]));
+    }
+    for (operation, items, code) in [
+        ("BatchGenerateDataKey", &wanted, "NotFoundException"),
+        ("BatchDecrypt", &blobs, "AccessDeniedException"),
+    ] {
+        let refused = here.call_target(&format!("KmsfsService.{operation}"), items).unwrap().json();
+        for one in refused["Results"].as_array().unwrap() {
+            assert_eq!(one["Error"]["__type"], code, "{operation}");
+        }
+    }
 }
 
 /// Bodies that no operation can make sense of. Never 500, never 200, whoever the operation is.

@@ -39,7 +39,8 @@ fn config(port: u16, certificate: &str, credential: ProxyCredential) -> ProxyCon
 
 fn provider() -> XksProvider {
     let root = RootKey::generate().expect("random");
-    XksProvider::new(root.sealer(Purpose::ExternalMaterial).expect("derives"), Realm::local().region)
+    let sealer = Arc::new(root.sealer(Purpose::ExternalMaterial).expect("derives"));
+    XksProvider::new(sealer, Realm::local().region)
 }
 
 fn connect(config: &ProxyConfig) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {

@@ -131,6 +131,12 @@ key_service! {
     list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
     /// Rotates a key now.
     rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
+    /// Tells when a key was last used.
+    get_key_last_usage(GetKeyLastUsageRequest) -> GetKeyLastUsageResponse;
+    /// Makes a replica of a multi-Region key in another Region.
+    replicate_key(ReplicateKeyRequest) -> ReplicateKeyResponse;
+    /// Makes a replica the primary.
+    update_primary_region(UpdatePrimaryRegionRequest) -> UpdatePrimaryRegionResponse;
     /// Returns the public key and the token for an import.
     get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
     /// Brings key material.

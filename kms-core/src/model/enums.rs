@@ -284,6 +284,52 @@ api_enum! {
         Current = "CURRENT",
         /// Imported, and waiting for `RotateKeyOnDemand`.
         PendingRotation = "PENDING_ROTATION",
+        /// Imported into the primary of related multi-Region keys, and missing in a replica.
+        PendingMultiRegionImportAndRotation = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
+    }
+}
+
+api_enum! {
+    /// The part of a key among related multi-Region keys.
+    MultiRegionKeyType at "multiRegionKeyType" {
+        /// The one that is replicated and rotated.
+        Primary = "PRIMARY",
+        /// A copy in another Region.
+        Replica = "REPLICA",
+    }
+}
+
+api_enum! {
+    /// The cryptographic operations whose last success is told by `GetKeyLastUsage`.
+    UsageOperation at "operation" {
+        /// `Decrypt`.
+        Decrypt = "Decrypt",
+        /// `DeriveSharedSecret`.
+        DeriveSharedSecret = "DeriveSharedSecret",
+        /// `Encrypt`.
+        Encrypt = "Encrypt",
+        /// `GenerateDataKey`.
+        GenerateDataKey = "GenerateDataKey",
+        /// `GenerateDataKeyPair`.
+        GenerateDataKeyPair = "GenerateDataKeyPair",
+        /// `GenerateDataKeyPairWithoutPlaintext`.
+        GenerateDataKeyPairWithoutPlaintext = "GenerateDataKeyPairWithoutPlaintext",
+        /// `GenerateDataKeyWithoutPlaintext`.
+        GenerateDataKeyWithoutPlaintext = "GenerateDataKeyWithoutPlaintext",
+        /// `GenerateMac`.
+        GenerateMac = "GenerateMac",
+        /// `ReEncrypt`, of the key that decrypts and of the key that encrypts.
+        ReEncrypt = "ReEncrypt",
+        /// `Sign`.
+        Sign = "Sign",
+        /// `Verify`.
+        Verify = "Verify",
+        /// `VerifyMac`.
+        VerifyMac = "VerifyMac",
+        /// `Encapsulate`.
+        Encapsulate = "Encapsulate",
+        /// `Decapsulate`.
+        Decapsulate = "Decapsulate",
     }
 }
 

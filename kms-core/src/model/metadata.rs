@@ -2,7 +2,7 @@
 
 use super::{
     AccountId, Algorithms, ExpirationModel, KeyArn, KeyId, KeyManager, KeySpec, KeyState, KeyUsage,
-    MaterialId, Origin, Timestamp,
+    MaterialId, MultiRegionKeyType, Origin, Region, Timestamp,
 };
 
 /// The description of a KMS key, with the members of the AWS shape that apply.
@@ -47,10 +47,32 @@ pub struct KeyMetadata {
     pub algorithms: Algorithms,
     /// Whether the key may have replicas in other Regions.
     pub multi_region: bool,
+    /// The related keys of a multi-Region key, itself among them.
+    pub multi_region_configuration: Option<MultiRegionConfiguration>,
     /// The waiting period of a multi-Region primary that waits for its replicas.
     pub pending_deletion_window_in_days: Option<u32>,
     /// The material that encrypts now; symmetric keys only.
     pub current_key_material_id: Option<MaterialId>,
+}
+
+/// Related multi-Region keys: they have one id and one material, in several Regions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MultiRegionConfiguration {
+    /// The part of the described key.
+    pub multi_region_key_type: MultiRegionKeyType,
+    /// The primary.
+    pub primary_key: MultiRegionKey,
+    /// The replicas, in the order of their Regions.
+    pub replica_keys: Vec<MultiRegionKey>,
+}
+
+/// One of related multi-Region keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MultiRegionKey {
+    /// The ARN.
+    pub arn: KeyArn,
+    /// The Region.
+    pub region: Region,
 }
 
 impl KeyMetadata {

@@ -43,7 +43,7 @@ pub use enums::*;
 pub use identity::{AccessKey, AccessKeyId, SecretAccessKey, UserName};
 pub use ids::{AccountId, GrantId, KeyArn, KeyId, MaterialId, Realm, Region};
 pub use key_ref::{KeyRef, KeyTarget};
-pub use metadata::KeyMetadata;
+pub use metadata::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
 pub use requests::*;
 pub use secret::{CiphertextBlob, Plaintext, SecretText};
 pub use time::{Clock, MILLIS_PER_DAY, SystemClock, TestClock, Timestamp};

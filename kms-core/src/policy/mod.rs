@@ -8,6 +8,7 @@
 mod condition;
 mod evaluate;
 mod facts;
+mod glob;
 mod json;
 mod key;
 mod parse;

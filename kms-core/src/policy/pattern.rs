@@ -4,7 +4,12 @@ use std::borrow::Cow;
 
 use super::PolicyError;
 use super::facts::Facts;
+use super::glob::{self, Item};
 use super::key::ConditionKey;
+
+/// Up to this product of their lengths a pattern and a text are matched without preparation, which is faster for short
+/// ones; beyond it in a time that does not grow with the product.
+const MAX_UNPREPARED: usize = 16_384;
 
 /// How the text of a policy value is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,18 +92,18 @@ impl Pattern {
     pub(super) fn matches(&self, text: &str, facts: &dyn Facts) -> bool {
         match &self.literal {
             Some(literal) => literal == text,
-            None => self.expanded(facts).is_some_and(|parts| glob(&parts, text, |a, b| a == b)),
+            None => self.expanded(facts).is_some_and(|parts| matches_text(&parts, text, false)),
         }
     }
 
     /// The same without regard to case.
     pub(super) fn matches_ignoring_case(&self, text: &str, facts: &dyn Facts) -> bool {
-        self.expanded(facts).is_some_and(|parts| glob(&parts, text, same_letter))
+        self.expanded(facts).is_some_and(|parts| matches_text(&parts, text, true))
     }
 
     /// The same for a pattern without variables.
     pub(super) fn matches_plainly_ignoring_case(&self, text: &str) -> bool {
-        glob(&self.parts, text, same_letter)
+        matches_text(&self.parts, text, true)
     }
 
     /// The parts with the values of the variables in their place.
@@ -143,13 +148,36 @@ fn variable(inside: &str) -> Result<Part, PolicyError> {
     Ok(Part::Variable { key: ConditionKey::parse(name.trim())?, default })
 }
 
-fn same_letter(one: char, other: char) -> bool {
-    one == other || one.to_lowercase().eq(other.to_lowercase())
+/// What letters that differ by their case have in common. The one letter whose lower case is two characters has its
+/// lower case to itself, so that it can stand for itself.
+fn folded(letter: char) -> char {
+    let mut lower = letter.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) => one,
+        _ => letter,
+    }
+}
+
+fn matches_text(parts: &[Part], text: &str, ignore_case: bool) -> bool {
+    let fold = |letter: char| if ignore_case { folded(letter) } else { letter };
+    if parts.len().saturating_mul(text.len()) <= MAX_UNPREPARED {
+        return backtrack(parts, text, |one, other| one == other || ignore_case && fold(one) == fold(other));
+    }
+    let item = |part: &Part| match part {
+        Part::Char(letter) => Some(Item::Char(fold(*letter))),
+        Part::One => Some(Item::One),
+        Part::Run => Some(Item::Run),
+        // Only a pattern whose variables have their values is matched.
+        Part::Variable { .. } => None,
+    };
+    let items: Option<Vec<_>> = parts.iter().map(item).collect();
+    let text: Vec<_> = text.chars().map(fold).collect();
+    items.is_some_and(|items| glob::matches(&items, &text))
 }
 
 /// Matches without recursion: on a mismatch, the last `*` takes one character more. At worst the product of both
 /// lengths.
-fn glob(parts: &[Part], text: &str, same: impl Fn(char, char) -> bool) -> bool {
+fn backtrack(parts: &[Part], text: &str, same: impl Fn(char, char) -> bool) -> bool {
     let (mut part, mut rest) = (0, text);
     let mut last_run: Option<(usize, &str)> = None;
     loop {
@@ -211,6 +239,19 @@ mod tests {
         fn wildcards_match_as_defined(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
             let (chars, letters): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
             prop_assert_eq!(matches(&pattern, &text), by_definition(&chars, &letters));
+        }
+
+        /// Long enough to be prepared, and the same but for that.
+        #[test]
+        fn long_texts_match_as_short_ones(pattern in "[aB*?]{0,8}", text in "[Ab]{0,10}") {
+            let long = "x".repeat(MAX_UNPREPARED);
+            let parsed = |text: &str| Pattern::parse(text, ALL).expect("parses");
+            let (one, other) = (parsed(&pattern), parsed(&format!("{long}{pattern}")));
+            let padded = format!("{long}{text}");
+            prop_assert_eq!(one.matches(&text, &NoFacts), other.matches(&padded, &NoFacts));
+            let (short, long) =
+                (one.matches_ignoring_case(&text, &NoFacts), other.matches_ignoring_case(&padded, &NoFacts));
+            prop_assert_eq!(short, long);
         }
 
         #[test]

@@ -74,8 +74,15 @@ impl Lookup for CachedLookup<'_> {
         Ok(found)
     }
 
-    fn aliases(&self, key_id: &KeyId) -> Result<Vec<AliasName>, KmsError> {
-        store::read(&*self.0.store, |tx| TxLookup(tx).aliases(key_id))
+    fn aliases(&self, key_id: &KeyId) -> Result<Arc<[AliasName]>, KmsError> {
+        let core = self.0;
+        let counter = core.sync_cache()?;
+        if let Some(found) = core.cache.aliases_of(key_id) {
+            return Ok(found);
+        }
+        let found = store::read(&*core.store, |tx| TxLookup(tx).aliases(key_id))?;
+        core.cache.keep_aliases_of(counter, *key_id, &found);
+        Ok(found)
     }
 }
 
@@ -88,7 +95,7 @@ impl Lookup for TxLookup<'_> {
         Ok(Arc::new(GrantSet::new(grants)))
     }
 
-    fn aliases(&self, key_id: &KeyId) -> Result<Vec<AliasName>, KmsError> {
+    fn aliases(&self, key_id: &KeyId) -> Result<Arc<[AliasName]>, KmsError> {
         let aliases = self.0.list_aliases(Some(key_id), None, usize::MAX)?;
         Ok(aliases.into_iter().map(|alias| alias.name).collect())
     }

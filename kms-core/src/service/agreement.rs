@@ -23,8 +23,10 @@ impl Core {
         if request.dry_run {
             return Err(KmsError::dry_run());
         }
+        let shared_secret = self.current(&record)?.derive_shared_secret(&request.public_key)?;
+        self.used(&record, UsageOperation::DeriveSharedSecret);
         Ok(DeriveSharedSecretResponse {
-            shared_secret: self.current(&record)?.derive_shared_secret(&request.public_key)?,
+            shared_secret,
             key_id: self.arn(&record.key_id),
             key_agreement_algorithm: request.key_agreement_algorithm,
             key_origin: record.origin,
@@ -43,6 +45,7 @@ impl Core {
             return Err(KmsError::dry_run());
         }
         let made = self.current(&record)?.encapsulate()?;
+        self.used(&record, UsageOperation::Encapsulate);
         Ok(EncapsulateResponse {
             key_id: self.arn(&record.key_id),
             shared_secret: made.shared_secret,
@@ -63,8 +66,10 @@ impl Core {
             return Err(KmsError::dry_run());
         }
         let ciphertext = request.shared_secret_ciphertext_blob.as_bytes();
+        let shared_secret = self.current(&record)?.decapsulate(ciphertext)?;
+        self.used(&record, UsageOperation::Decapsulate);
         Ok(DecapsulateResponse {
-            shared_secret: self.current(&record)?.decapsulate(ciphertext)?,
+            shared_secret,
             key_id: self.arn(&record.key_id),
             encapsulation_algorithm: request.encapsulation_algorithm,
         })

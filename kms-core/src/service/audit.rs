@@ -15,7 +15,7 @@ use crate::audit::{
 };
 use crate::blob;
 use crate::error::KmsError;
-use crate::model::{Caller, Clock, KeyId, KeyRef, KeyTarget, Principal, RequestId, Timestamp};
+use crate::model::{Caller, Clock, KeyArn, KeyRef, KeyTarget, Principal, RequestId, Timestamp};
 use crate::store::{self, MetadataStore};
 
 /// What the keystore wants of its log, in the store.
@@ -254,12 +254,12 @@ impl Core {
     }
 
     /// Records what the service did to a key by itself, because it was due or because a service needed its key.
-    pub(super) fn note_by_itself(&self, operation: &str, key_id: &KeyId) {
+    pub(super) fn note_by_itself(&self, operation: &str, arn: &KeyArn) {
         let Some(auditor) = &self.auditor else { return };
         if auditor.mode(self).unwrap_or_default() == AuditMode::Off {
             return;
         }
-        let (mut id, arn) = (Uuid::encode_buffer(), self.arn(key_id));
+        let mut id = Uuid::encode_buffer();
         let number = auditor.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = Uuid::from_u64_pair(auditor.process, number);
         let entry = AuditEntry {

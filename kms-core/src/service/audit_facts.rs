@@ -125,6 +125,8 @@ requests! {
     }
     UpdateCustomKeyStoreRequest(it) { resource: Some(it.custom_key_store_id.as_str().into()) }
     CustomKeyStoreOnlyRequest(it) { resource: Some(it.custom_key_store_id.as_str().into()) }
+    ReplicateKeyRequest(it) { key: Some(&it.key_id), resource: text(&it.replica_region) }
+    UpdatePrimaryRegionRequest(it) { key: Some(&it.key_id), resource: text(&it.primary_region) }
 }
 
 macro_rules! answers {
@@ -147,7 +149,7 @@ answers! {
         VerifyResponse GenerateMacResponse VerifyMacResponse DeriveSharedSecretResponse EncapsulateResponse
         DecapsulateResponse GetKeyRotationStatusResponse RotateKeyOnDemandResponse GetParametersForImportResponse
         ImportKeyMaterialResponse DeleteImportedKeyMaterialResponse ScheduleKeyDeletionResponse
-        CancelKeyDeletionResponse;
+        CancelKeyDeletionResponse GetKeyLastUsageResponse;
     without:
         EmptyResponse ListKeysResponse ListAliasesResponse GenerateRandomResponse ListKeyRotationsResponse
         GetKeyPolicyResponse ListKeyPoliciesResponse CreateGrantResponse ListGrantsResponse
@@ -157,6 +159,12 @@ answers! {
 impl AnswerFacts for CreateKeyResponse {
     fn keys(&self) -> (Option<&KeyArn>, Option<&KeyArn>) {
         (Some(&self.key_metadata.arn), None)
+    }
+}
+
+impl AnswerFacts for ReplicateKeyResponse {
+    fn keys(&self) -> (Option<&KeyArn>, Option<&KeyArn>) {
+        (Some(&self.replica_key_metadata.arn), None)
     }
 }
 

@@ -12,7 +12,7 @@ use super::grant_set::{Asked, GrantSet};
 use crate::error::KmsError;
 use crate::model::{
     Action, AliasName, Caller, CallerPolicies, EncryptionContext, GrantId, GrantOperation, KeyArn, KeyId,
-    KeyRef, Principal, Realm, Timestamp,
+    KeyRef, MultiRegionKeyType, Principal, Realm, Timestamp,
 };
 use crate::policy::{ConditionKey, Facts, IdentityPolicy, KeyPolicy, Value};
 use crate::store::KeyRecord;
@@ -48,7 +48,7 @@ pub(super) trait Lookup {
     fn grants(&self, key_id: &KeyId, grantee: &Principal) -> Result<Arc<GrantSet>, KmsError>;
 
     /// The names of the aliases of a key.
-    fn aliases(&self, key_id: &KeyId) -> Result<Vec<AliasName>, KmsError>;
+    fn aliases(&self, key_id: &KeyId) -> Result<Arc<[AliasName]>, KmsError>;
 }
 
 /// The values of condition keys that only one operation has. A key with several values comes several times.
@@ -351,6 +351,14 @@ impl StoredFacts<'_> {
                 }
                 ConditionKey::KeyOrigin => return vec![record.origin.as_str().into()],
                 ConditionKey::MultiRegion => return vec![Value::Bool(record.key_id.is_multi_region())],
+                ConditionKey::MultiRegionKeyType if record.key_id.is_multi_region() => {
+                    let kind = if record.is_replica() {
+                        MultiRegionKeyType::Replica
+                    } else {
+                        MultiRegionKeyType::Primary
+                    };
+                    return vec![kind.as_str().into()];
+                }
                 ConditionKey::ResourceTag(name) => {
                     let tags = record.tags.iter().filter(|tag| same_name(&tag.key, name));
                     return tags.map(|tag| tag.value.as_str().into()).collect();

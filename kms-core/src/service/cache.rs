@@ -27,6 +27,7 @@ struct Entries {
     aliases: HashMap<AliasName, KeyId>,
     materials: HashMap<(KeyId, MaterialId), Arc<dyn OpenMaterial>>,
     grants: HashMap<(KeyId, Principal), Arc<GrantSet>>,
+    aliases_of: HashMap<KeyId, Arc<[AliasName]>>,
 }
 
 impl KeyCache {
@@ -71,6 +72,10 @@ impl KeyCache {
         self.read().grants.get(&(*key_id, grantee.clone())).cloned()
     }
 
+    pub(super) fn aliases_of(&self, key_id: &KeyId) -> Option<Arc<[AliasName]>> {
+        self.read().aliases_of.get(key_id).cloned()
+    }
+
     /// Keeps a record that was read after the counter was seen at `counter`.
     pub(super) fn keep_key(&self, counter: u64, record: &Arc<KeyRecord>) {
         self.keep(counter, |entries| {
@@ -109,6 +114,13 @@ impl KeyCache {
         self.keep(counter, |entries| {
             make_room(&mut entries.grants);
             entries.grants.insert((key_id, grantee.clone()), Arc::clone(grants));
+        });
+    }
+
+    pub(super) fn keep_aliases_of(&self, counter: u64, key_id: KeyId, aliases: &Arc<[AliasName]>) {
+        self.keep(counter, |entries| {
+            make_room(&mut entries.aliases_of);
+            entries.aliases_of.insert(key_id, Arc::clone(aliases));
         });
     }
 

@@ -72,6 +72,7 @@ impl Core {
         }
         let (ciphertext_blob, _) =
             self.seal_as(&sealing, caller, Action::Encrypt, request.plaintext.expose())?;
+        self.used(&sealing.record, UsageOperation::Encrypt);
         Ok(EncryptResponse {
             ciphertext_blob,
             key_id: self.arn(&sealing.record.key_id),
@@ -97,6 +98,7 @@ impl Core {
                 dry_run: request.dry_run,
             },
         )?;
+        self.used(&opened.record, UsageOperation::Decrypt);
         Ok(DecryptResponse {
             key_id: self.arn(&opened.record.key_id),
             plaintext: opened.plaintext,
@@ -135,6 +137,8 @@ impl Core {
         check_fits(&sealing, &opened.plaintext)?;
         let (ciphertext_blob, material_id) =
             self.seal_as(&sealing, caller, Action::ReEncryptTo, opened.plaintext.expose())?;
+        self.used(&opened.record, UsageOperation::ReEncrypt);
+        self.used(&sealing.record, UsageOperation::ReEncrypt);
         Ok(ReEncryptResponse {
             ciphertext_blob,
             source_key_id: self.arn(&opened.record.key_id),
@@ -272,6 +276,13 @@ impl Core {
             None => None,
         };
         let symmetric = presented.algorithm == EncryptionAlgorithm::SymmetricDefault;
+        // A blob of this service says whose it is, so that another key is the wrong one, of whatever kind it is.
+        let made_by = blob::parse(presented.blob.as_bytes()).ok().map(|(header, _)| header.key_id);
+        if let (true, Some(named), Some(made_by)) = (symmetric, &named, made_by)
+            && named.key_id != made_by
+        {
+            return Err(KmsError::incorrect_key());
+        }
         match named {
             Some(named) if !symmetric || named.key_spec != KeySpec::SymmetricDefault => {
                 self.open_with_private(caller, presented, &named.key_id)

@@ -47,13 +47,12 @@ impl Core {
             keys: BTreeMap::new(),
         };
         store::write(&*self.store, |tx| {
-            let others = tx.list_custom_key_stores()?;
-            if others.len() >= MAX_STORES {
+            if tx.list_custom_key_stores()?.len() >= MAX_STORES {
                 return Err(KmsError::LimitExceeded(format!(
                     "The account has {MAX_STORES} custom key stores already."
                 )));
             }
-            others.iter().try_for_each(|other| check_apart(&record, other))?;
+            check_apart(tx, &record)?;
             Ok(tx.put_custom_key_store(&record)?)
         })?;
         Ok(CreateCustomKeyStoreResponse { custom_key_store_id: record.id })
@@ -124,9 +123,7 @@ impl Core {
             if let Some(name) = &request.new_custom_key_store_name {
                 record.name.clone_from(name);
             }
-            let others = tx.list_custom_key_stores()?;
-            let others = others.iter().filter(|other| other.id != record.id);
-            others.into_iter().try_for_each(|other| check_apart(&record, other))?;
+            check_apart(tx, &record)?;
             tx.put_custom_key_store(&record)?;
             Ok(record)
         })?;
@@ -371,14 +368,29 @@ fn check_name_free(other: &CustomKeyStoreRecord, name: &str) -> Result<(), KmsEr
     Ok(())
 }
 
-/// Refuses what another store has already: a name, a token, the address of a proxy.
-fn check_apart(record: &CustomKeyStoreRecord, other: &CustomKeyStoreRecord) -> Result<(), KmsError> {
+/// Refuses what another store has already: in the Region a name or the address of a proxy, and anywhere a token. The login
+/// of a process and the count of wrong PINs are those of the token.
+fn check_apart(tx: &dyn WriteTx, record: &CustomKeyStoreRecord) -> Result<(), KmsError> {
+    let others = tx.list_custom_key_stores()?;
+    others.iter().filter(|other| other.id != record.id).try_for_each(|other| check_two(record, other))?;
+    let KeyStoreConfig::Token(own) = &record.config else { return Ok(()) };
+    for locality in tx.localities()? {
+        let others = tx.at(&locality).list_custom_key_stores()?;
+        let same = |other: &&CustomKeyStoreRecord| {
+            other.id != record.id
+                && matches!(&other.config, KeyStoreConfig::Token(it) if it.cluster_id == own.cluster_id)
+        };
+        if let Some(other) = others.iter().find(same) {
+            let message = format!("The token belongs to custom key store {} already.", other.id);
+            return Err(KmsError::CloudHsmClusterInUse(message));
+        }
+    }
+    Ok(())
+}
+
+fn check_two(record: &CustomKeyStoreRecord, other: &CustomKeyStoreRecord) -> Result<(), KmsError> {
     check_name_free(other, &record.name)?;
     match (&record.config, &other.config) {
-        (KeyStoreConfig::Token(one), KeyStoreConfig::Token(two)) if one.cluster_id == two.cluster_id => {
-            let message = format!("The token belongs to custom key store {} already.", other.id);
-            Err(KmsError::CloudHsmClusterInUse(message))
-        }
         (KeyStoreConfig::Proxy(one), KeyStoreConfig::Proxy(two)) if one.uri() == two.uri() => {
             let message = format!("The proxy belongs to custom key store {} already.", other.id);
             Err(KmsError::XksProxyUriInUse(message))

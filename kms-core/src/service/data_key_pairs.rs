@@ -14,7 +14,7 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyPairRequest,
     ) -> Result<GenerateDataKeyPairResponse, KmsError> {
-        self.make_data_key_pair(caller, request, Action::GenerateDataKeyPair)
+        self.make_data_key_pair(caller, request, UsageOperation::GenerateDataKeyPair)
     }
 
     pub(super) fn generate_data_key_pair_without_plaintext(
@@ -22,7 +22,8 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyPairWithoutPlaintextRequest,
     ) -> Result<GenerateDataKeyPairWithoutPlaintextResponse, KmsError> {
-        let made = self.make_data_key_pair(caller, request, Action::GenerateDataKeyPairWithoutPlaintext)?;
+        let operation = UsageOperation::GenerateDataKeyPairWithoutPlaintext;
+        let made = self.make_data_key_pair(caller, request, operation)?;
         Ok(GenerateDataKeyPairWithoutPlaintextResponse {
             private_key_ciphertext_blob: made.private_key_ciphertext_blob,
             public_key: made.public_key,
@@ -36,8 +37,14 @@ impl Core {
         &self,
         caller: &Caller,
         request: &GenerateDataKeyPairRequest,
-        action: Action,
+        operation: UsageOperation,
     ) -> Result<GenerateDataKeyPairResponse, KmsError> {
+        let action = match operation {
+            UsageOperation::GenerateDataKeyPairWithoutPlaintext => {
+                Action::GenerateDataKeyPairWithoutPlaintext
+            }
+            _ => Action::GenerateDataKeyPair,
+        };
         let context = &request.encryption_context;
         let particulars = [
             algorithm_particular(EncryptionAlgorithm::SymmetricDefault),
@@ -64,6 +71,7 @@ impl Core {
         let pair = custody::generate_data_key_pair(request.key_pair_spec)?;
         let (private_key_ciphertext_blob, material_id) =
             self.seal(&record, caller, action, context, pair.private_key.expose())?;
+        self.used(&record, operation);
         Ok(GenerateDataKeyPairResponse {
             private_key_ciphertext_blob,
             private_key_plaintext: pair.private_key,

@@ -18,7 +18,7 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyRequest,
     ) -> Result<GenerateDataKeyResponse, KmsError> {
-        self.make_data_key(caller, request, Action::GenerateDataKey)
+        self.make_data_key(caller, request, UsageOperation::GenerateDataKey)
     }
 
     pub(super) fn generate_data_key_without_plaintext(
@@ -26,7 +26,7 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyWithoutPlaintextRequest,
     ) -> Result<GenerateDataKeyWithoutPlaintextResponse, KmsError> {
-        let made = self.make_data_key(caller, request, Action::GenerateDataKeyWithoutPlaintext)?;
+        let made = self.make_data_key(caller, request, UsageOperation::GenerateDataKeyWithoutPlaintext)?;
         Ok(GenerateDataKeyWithoutPlaintextResponse {
             ciphertext_blob: made.ciphertext_blob,
             key_id: made.key_id,
@@ -38,8 +38,12 @@ impl Core {
         &self,
         caller: &Caller,
         request: &GenerateDataKeyRequest,
-        action: Action,
+        operation: UsageOperation,
     ) -> Result<GenerateDataKeyResponse, KmsError> {
+        let action = match operation {
+            UsageOperation::GenerateDataKeyWithoutPlaintext => Action::GenerateDataKeyWithoutPlaintext,
+            _ => Action::GenerateDataKey,
+        };
         let len = data_key_len(request)?;
         let context = &request.encryption_context;
         let particulars = [algorithm_particular(EncryptionAlgorithm::SymmetricDefault)];
@@ -51,6 +55,7 @@ impl Core {
         let plaintext = random(len)?;
         let (ciphertext_blob, material_id) =
             self.seal(&record, caller, action, context, plaintext.expose())?;
+        self.used(&record, operation);
         Ok(GenerateDataKeyResponse {
             ciphertext_blob,
             plaintext,

@@ -6,7 +6,7 @@
 use super::{Core, custom_key_stores, rotation};
 use crate::custody::NewMaterial;
 use crate::error::KmsError;
-use crate::model::{KeyId, KeyState, MaterialId, Origin, RotationType, Timestamp};
+use crate::model::{KeyArn, KeyId, KeyState, MaterialId, Origin, RotationType, Timestamp};
 use crate::store::{self, KeyRecord, StoreError, WriteTx};
 
 /// The most keys that one sweep takes on.
@@ -32,6 +32,8 @@ struct Settled {
     erased: ErasedHandles,
     /// How it is recorded.
     done: Vec<&'static str>,
+    /// A primary whose waiting period began, because its last replica was deleted.
+    begun: Option<KeyArn>,
 }
 
 impl Core {
@@ -42,6 +44,10 @@ impl Core {
         self.credentials.sync(counter);
         let (settled, failed) = self.sweep()?;
         self.release_connections()?;
+        // Nobody's request fails because the last use of a key could not be written down.
+        if let Err(error) = self.write_usage() {
+            tracing::warn!(%error, "the last use of keys could not be written");
+        }
         let scrubbed = self.store.scrub()?;
         Ok(DueReport { settled, failed, scrubbed })
     }
@@ -70,7 +76,9 @@ impl Core {
             false => None,
         };
         let settled = store::write(&*self.store, |tx| self.settle_in(tx, key_id, fresh.as_ref(), now))?;
-        settled.done.iter().for_each(|operation| self.note_by_itself(operation, key_id));
+        let arn = self.arn(key_id);
+        settled.done.iter().for_each(|operation| self.note_by_itself(operation, &arn));
+        settled.begun.iter().for_each(|primary| self.note_by_itself("ScheduleKeyDeletion", primary));
         self.finish_erasure(&seen, &settled.erased)
     }
 
@@ -89,6 +97,7 @@ impl Core {
             custom_key_stores::leave_key_store(tx, &record)?;
             settled.done.push("DeleteKey");
             tx.erase_key(key_id)?;
+            settled.begun = self.leave_family(tx, &record, now)?;
             return Ok(settled);
         }
         let erased = handles(tx, &record, |material_id| {
@@ -107,6 +116,9 @@ impl Core {
                 schedule.next_date = now.plus_days(i64::from(schedule.period_days));
             }
             tx.put_material_handle(key_id, &fresh.material_id, &fresh.handle)?;
+        }
+        if record != before {
+            self.share(tx, &mut record)?;
         }
         // Of many threads that find a key due at the same moment, one writes.
         if record != before {
@@ -154,7 +166,7 @@ impl Core {
 
 fn rotation_is_due(record: &KeyRecord, now: Timestamp) -> bool {
     let due = record.rotation.schedule.is_some_and(|schedule| schedule.next_date <= now);
-    due && record.origin == Origin::AwsKms && record.state(now) == KeyState::Enabled
+    due && record.origin == Origin::AwsKms && record.state(now) == KeyState::Enabled && !record.is_replica()
 }
 
 /// The handles of the materials that `wanted` picks and that are here.
@@ -177,7 +189,8 @@ pub(super) fn handles(
     Ok(found)
 }
 
-/// Erases one material; its record stays, because only the same material may come back in its place.
+/// Erases one material. Its record stays, because only the same material may come back in its place; but not that of
+/// one that waits for its rotation, which was never part of the key.
 pub(super) fn erase_material(
     tx: &dyn WriteTx,
     record: &mut KeyRecord,
@@ -187,6 +200,9 @@ pub(super) fn erase_material(
         material.present = false;
         material.valid_to = None;
         material.expiration_model = None;
+    }
+    if !record.is_replica() {
+        record.materials.retain(|material| material.present || !material.is_pending());
     }
     tx.erase_material_handle(&record.key_id, material_id)
 }

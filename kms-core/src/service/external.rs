@@ -134,6 +134,7 @@ impl Core {
         let body = sealed.as_bytes().get(blob::HEADER_LEN..).ok_or_else(internal)?;
         let (random, rest) = body.split_first_chunk::<{ derived::RANDOM_LEN }>().ok_or_else(internal)?;
         let (ciphertext, tag) = rest.split_last_chunk::<{ derived::TAG_LEN }>().ok_or_else(internal)?;
+        self.used(&record, UsageOperation::Encrypt);
         Ok(ExternalCiphertext {
             metadata: [&material_id.as_bytes()[..MATERIAL_LEN], &random[IV_LEN..]].concat(),
             iv: random[..IV_LEN].to_vec(),
@@ -168,7 +169,11 @@ impl Core {
             let aad = BlobHeader::new(kind, record.key_id, id).aad(context);
             match self.open_material(&record, id)?.decrypt(&aad, &body) {
                 Err(crate::custody::CustodyError::Unauthentic) => {}
-                other => return Ok(other?),
+                other => {
+                    let plaintext = other?;
+                    self.used(&record, UsageOperation::Decrypt);
+                    return Ok(plaintext);
+                }
             }
         }
         Err(KmsError::invalid_ciphertext())

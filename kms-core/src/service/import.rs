@@ -31,6 +31,9 @@ const TOKEN_PLACE: &[u8] = b"import token v1";
 #[derive(Serialize, Deserialize)]
 struct ImportToken {
     key_id: KeyId,
+    /// Related multi-Region keys have one id. Absent in tokens from before there were any.
+    #[serde(default)]
+    region: Option<Region>,
     algorithm: WrappingAlgorithm,
     expires: Timestamp,
     private_key: String,
@@ -78,6 +81,7 @@ impl Core {
         let expires = Timestamp::from_millis(self.now().as_millis() + TOKEN_HOURS * 60 * 60 * 1000);
         let token = ImportToken {
             key_id: record.key_id,
+            region: Some(self.realm.region.clone()),
             algorithm: request.wrapping_algorithm,
             expires,
             private_key: STANDARD.encode(&*wrapping_key.to_pkcs8()?),
@@ -106,7 +110,8 @@ impl Core {
         }
         let bytes = self.import_tokens.open(&[TOKEN_PLACE], sealed).map_err(|_| refused())?;
         let token: ImportToken = serde_json::from_slice(&bytes).map_err(|_| refused())?;
-        if token.key_id != *key_id {
+        let elsewhere = token.region.as_ref().is_some_and(|region| *region != self.realm.region);
+        if token.key_id != *key_id || elsewhere {
             return Err(refused());
         }
         if token.expires <= self.now() {
@@ -149,8 +154,9 @@ impl Core {
                 }
             }
             // The last missing material makes the key usable again.
-            record.enabled |= was_waiting && record.materials.iter().all(|material| material.is_usable(now));
+            record.enabled |= was_waiting && record.state(now) != KeyState::PendingImport;
             tx.put_material_handle(&record.key_id, &taken.material_id, &taken.handle)?;
+            self.share_from_any(tx, record)?;
             Ok(ImportKeyMaterialResponse {
                 key_id: self.arn(&record.key_id),
                 key_material_id: Some(taken.material_id),
@@ -181,6 +187,7 @@ impl Core {
                 for (material_id, _) in &erased {
                     due::erase_material(tx, record, material_id)?;
                 }
+                self.share(tx, record)?;
                 Ok((record.clone(), target, erased))
             })?;
         self.finish_erasure(&record, &erased)?;
@@ -211,6 +218,9 @@ fn place_material(
         return Err(KmsError::IncorrectKeyMaterial(String::new()));
     }
     match import_type {
+        ImportType::NewKeyMaterial if record.is_replica() => Err(KmsError::UnsupportedOperation(format!(
+            "{arn} is a multi-Region replica key. Import new key material into its primary key first."
+        ))),
         ImportType::ExistingKeyMaterial if known => Ok(()),
         ImportType::ExistingKeyMaterial => Err(KmsError::IncorrectKeyMaterial(String::new())),
         ImportType::NewKeyMaterial if known => Err(KmsError::IncorrectKeyMaterial(String::new())),
@@ -223,8 +233,7 @@ fn place_material(
             Err(KmsError::IncorrectKeyMaterial(String::new()))
         }
         ImportType::NewKeyMaterial => {
-            let pending = |material: &MaterialRecord| material.role == KeyMaterialState::PendingRotation;
-            if record.materials.iter().any(pending) {
+            if record.materials.iter().any(MaterialRecord::is_pending) {
                 return Err(KmsError::KmsInvalidState(format!(
                     "{arn} already has key material that is pending rotation."
                 )));

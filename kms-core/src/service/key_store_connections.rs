@@ -13,7 +13,7 @@ use crate::custody::{
     ConnectFailure, CustodyError, KeyCustody, KeyStoreProvider, Pkcs11Provider, XksProvider,
 };
 use crate::error::KmsError;
-use crate::model::{CustomKeyStoreId, CustomKeyStoreType, Origin, Realm};
+use crate::model::{CustomKeyStoreId, CustomKeyStoreType, Origin, Region};
 use crate::seal::Sealer;
 use crate::store::{self, Connection, CustomKeyStoreRecord, KeyRecord, ReadTx};
 
@@ -23,18 +23,32 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// What connects stores of each type.
 pub(super) type Providers = BTreeMap<CustomKeyStoreType, Arc<dyn KeyStoreProvider>>;
 
-/// The given providers, and for each other type the one that every service has.
-pub(super) fn complete(mut given: Providers, external: Sealer, realm: &Realm) -> Providers {
-    let token = || -> Arc<dyn KeyStoreProvider> { Arc::new(Pkcs11Provider::new()) };
-    given.entry(CustomKeyStoreType::AwsCloudHsm).or_insert_with(token);
-    let proxy =
-        || -> Arc<dyn KeyStoreProvider> { Arc::new(XksProvider::new(external, realm.region.clone())) };
-    given.entry(CustomKeyStoreType::ExternalKeyStore).or_insert_with(proxy);
-    given
+/// What the providers of each Region are made of.
+#[derive(Clone)]
+pub(super) struct Parts {
+    /// Those that whoever built the service has brought.
+    pub(super) given: Providers,
+    /// Seals the own material of keys in external key managers.
+    pub(super) external: Arc<Sealer>,
 }
 
-/// The connections of this process.
+impl Parts {
+    /// The given providers, and for each other type the one that every service has.
+    fn providers(&self, region: &Region) -> Providers {
+        let mut providers = self.given.clone();
+        let token = || -> Arc<dyn KeyStoreProvider> { Arc::new(Pkcs11Provider::new()) };
+        providers.entry(CustomKeyStoreType::AwsCloudHsm).or_insert_with(token);
+        let proxy = || -> Arc<dyn KeyStoreProvider> {
+            Arc::new(XksProvider::new(Arc::clone(&self.external), region.clone()))
+        };
+        providers.entry(CustomKeyStoreType::ExternalKeyStore).or_insert_with(proxy);
+        providers
+    }
+}
+
+/// The connections of this process to the stores of one Region.
 pub(super) struct Connections {
+    parts: Parts,
     providers: Providers,
     by_store: Mutex<HashMap<CustomKeyStoreId, Arc<Slot>>>,
 }
@@ -58,8 +72,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Connections {
-    pub(super) fn new(providers: Providers) -> Self {
-        Self { providers, by_store: Mutex::default() }
+    pub(super) fn new(parts: Parts, region: &Region) -> Self {
+        Self { providers: parts.providers(region), parts, by_store: Mutex::default() }
+    }
+
+    /// Those of another Region: none yet.
+    pub(super) fn at(&self, region: &Region) -> Self {
+        Self::new(self.parts.clone(), region)
     }
 
     /// What connects stores of a type.

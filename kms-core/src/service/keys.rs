@@ -3,6 +3,7 @@
 use super::Core;
 use super::access::Purpose;
 use super::authorizer::Resource;
+use super::family::family_particular;
 use super::paging::{after_marker, check_range, cut, page_size};
 use super::policies;
 use super::states::OperationClass;
@@ -10,7 +11,7 @@ use super::tags::{check_tags, tag_particulars};
 use crate::error::KmsError;
 use crate::model::*;
 use crate::policy::{ConditionKey, Value};
-use crate::store::{self, KeyRecord, MaterialRecord, RotationRecord};
+use crate::store::{self, FamilyRecord, KeyRecord, MaterialRecord, RotationRecord};
 
 /// The longest description in bytes.
 const MAX_DESCRIPTION_LEN: usize = 8192;
@@ -104,6 +105,8 @@ impl Core {
             policy,
             custom_key_store,
             unavailable: false,
+            family: request.multi_region.then(|| FamilyRecord::alone(self.realm.region.clone())),
+            pending_window_days: None,
         })
     }
 
@@ -133,7 +136,8 @@ impl Core {
             key_spec: record.key_spec,
             algorithms: Algorithms::of(record.key_spec, record.key_usage),
             multi_region: record.key_id.is_multi_region(),
-            pending_deletion_window_in_days: None,
+            multi_region_configuration: self.multi_region_configuration(record),
+            pending_deletion_window_in_days: record.pending_window_days,
             current_key_material_id: symmetric.map(|material| material.material_id),
         }
     }
@@ -226,12 +230,16 @@ impl Core {
         let purpose =
             Purpose::new(Action::ScheduleKeyDeletion, OperationClass::ScheduleDeletion).with(&particulars);
         self.change_key(caller, &request.key_id, &purpose, |record, _, now| {
-            let deletion_date = Some(now.plus_days(i64::from(window)));
-            record.deletion_date = deletion_date;
+            let replicas = record.family.as_ref().filter(|family| family.is_primary);
+            if replicas.is_some_and(|family| !family.replicas.is_empty()) {
+                record.pending_window_days = Some(window.unsigned_abs());
+            } else {
+                record.deletion_date = Some(now.plus_days(i64::from(window)));
+            }
             Ok(ScheduleKeyDeletionResponse {
                 key_id: self.arn(&record.key_id),
-                deletion_date,
-                key_state: KeyState::PendingDeletion,
+                deletion_date: record.deletion_date,
+                key_state: record.state(now),
                 pending_window_in_days: window.unsigned_abs(),
             })
         })
@@ -245,6 +253,7 @@ impl Core {
         let purpose = Purpose::new(Action::CancelKeyDeletion, OperationClass::CancelDeletion);
         self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
             record.deletion_date = None;
+            record.pending_window_days = None;
             record.enabled = false;
             Ok(CancelKeyDeletionResponse { key_id: self.arn(&record.key_id) })
         })
@@ -281,7 +290,7 @@ fn spec_and_usage(request: &CreateKeyRequest) -> Result<(KeySpec, KeyUsage), Kms
     Ok((key_spec, key_usage))
 }
 
-fn check_description(description: &str) -> Result<(), KmsError> {
+pub(super) fn check_description(description: &str) -> Result<(), KmsError> {
     if description.len() > MAX_DESCRIPTION_LEN {
         let bound = format_args!("have length less than or equal to {MAX_DESCRIPTION_LEN}");
         return Err(KmsError::constraint(None, "description", bound));
@@ -306,6 +315,7 @@ fn creation_particulars<'a>(
             Value::Bool(request.bypass_policy_lockout_safety_check),
         ),
     ];
+    particulars.extend(template.family.as_ref().map(family_particular));
     particulars.extend(tag_particulars(&request.tags));
     particulars
 }

@@ -23,6 +23,7 @@ impl Core {
             return Err(KmsError::dry_run());
         }
         let mac = self.current(&record)?.generate_mac(request.mac_algorithm, request.message.expose())?;
+        self.used(&record, UsageOperation::GenerateMac);
         Ok(GenerateMacResponse {
             key_id: self.arn(&record.key_id),
             mac,
@@ -45,6 +46,7 @@ impl Core {
         if !material.verify_mac(request.mac_algorithm, request.message.expose(), &request.mac)? {
             return Err(KmsError::KmsInvalidMac(String::new()));
         }
+        self.used(&record, UsageOperation::VerifyMac);
         Ok(VerifyMacResponse {
             key_id: self.arn(&record.key_id),
             mac_valid: true,

@@ -42,6 +42,8 @@ impl Core {
             policy: None,
             custom_key_store: None,
             unavailable: false,
+            family: None,
+            pending_window_days: None,
         };
         let alias = AliasRecord { name: name.clone(), key_id, creation_date: now, last_updated_date: now };
         let found = store::write(&*self.store, |tx| {
@@ -54,7 +56,7 @@ impl Core {
             Ok(key_id)
         })?;
         if found == key_id {
-            self.note_by_itself("CreateKey", &key_id);
+            self.note_by_itself("CreateKey", &self.arn(&key_id));
         }
         Ok(found)
     }

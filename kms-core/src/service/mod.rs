@@ -14,6 +14,7 @@ mod data_keys;
 mod due;
 mod explain;
 mod external;
+mod family;
 mod grant_set;
 mod grants;
 mod identities;
@@ -25,11 +26,14 @@ mod macs;
 mod managed;
 mod paging;
 mod policies;
+mod regions;
 mod rotation;
 mod signatures;
 mod states;
 mod tags;
+mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use audit::Audit;
@@ -54,8 +58,12 @@ use crate::store::{MemoryStore, MetadataStore};
 ///
 /// Several instances, in one process or in many, may work on one store: each change by one of them holds for the next
 /// operation of all.
+///
+/// It stands for one Region; [`Self::in_region`] is the same service in another one.
+#[derive(Clone)]
 pub struct EmbeddedKms {
-    core: Core,
+    core: Arc<Core>,
+    regions: Arc<regions::Regions>,
 }
 
 impl std::fmt::Debug for EmbeddedKms {
@@ -65,16 +73,20 @@ impl std::fmt::Debug for EmbeddedKms {
 }
 
 /// What the operations work with. Apart from [`EmbeddedKms`] so that its methods can have the names of the operations.
+/// One for each Region.
 struct Core {
     store: Arc<dyn MetadataStore>,
     custody: CustodyRegistry,
-    import_tokens: Sealer,
-    grant_tokens: Sealer,
+    import_tokens: Arc<Sealer>,
+    grant_tokens: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    /// The Region of the keystore, whose rows the store has under no name.
+    home: Region,
     policies: policies::PolicyBook,
     cache: cache::KeyCache,
-    credentials: identities::CredentialCache,
+    usage: usage::UsageBook,
+    credentials: Arc<identities::CredentialCache>,
     auditor: Option<Arc<audit::Auditor>>,
     key_stores: key_store_connections::Connections,
 }
@@ -87,9 +99,9 @@ pub struct Builder {
     grant_tokens: Sealer,
     clock: Arc<dyn Clock>,
     realm: Realm,
+    regions: Option<BTreeSet<Region>>,
     audit: Option<(Arc<dyn AuditStore>, AuditKey)>,
-    external: Sealer,
-    providers: key_store_connections::Providers,
+    key_stores: key_store_connections::Parts,
 }
 
 impl std::fmt::Debug for Builder {
@@ -111,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Serves these Regions beside its own and no others. Without this, every Region that somebody asks for.
+    pub fn regions(mut self, regions: impl IntoIterator<Item = Region>) -> Self {
+        self.regions = Some(regions.into_iter().collect());
+        self
+    }
+
     /// Holds material of `origin` in `custody`, beside the software custody.
     pub fn custody(mut self, origin: Origin, custody: Arc<dyn crate::custody::KeyCustody>) -> Self {
         self.custody = self.custody.with(origin, custody);
@@ -123,7 +141,7 @@ impl Builder {
         store_type: CustomKeyStoreType,
         provider: Arc<dyn crate::custody::KeyStoreProvider>,
     ) -> Self {
-        self.providers.insert(store_type, provider);
+        self.key_stores.given.insert(store_type, provider);
         self
     }
 
@@ -140,28 +158,25 @@ impl Builder {
 
     /// The service.
     pub fn build(self) -> EmbeddedKms {
-        let Self { store, custody, import_tokens, grant_tokens, clock, realm, external, providers, audit } =
-            self;
-        let providers = key_store_connections::complete(providers, external, &realm);
-        let key_stores = key_store_connections::Connections::new(providers);
-        let (cache, credentials) = (cache::KeyCache::default(), identities::CredentialCache::default());
-        let policies = policies::PolicyBook::new(realm.clone());
-        let auditor = audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &store, &clock)));
-        EmbeddedKms {
-            core: Core {
-                store,
-                custody,
-                import_tokens,
-                grant_tokens,
-                clock,
-                realm,
-                policies,
-                cache,
-                credentials,
-                auditor,
-                key_stores,
-            },
-        }
+        let key_stores = key_store_connections::Connections::new(self.key_stores, &self.realm.region);
+        let auditor =
+            self.audit.map(|(log, key)| Arc::new(audit::Auditor::new(log, key, &self.store, &self.clock)));
+        let core = Arc::new(Core {
+            store: self.store,
+            custody: self.custody,
+            import_tokens: Arc::new(self.import_tokens),
+            grant_tokens: Arc::new(self.grant_tokens),
+            clock: self.clock,
+            home: self.realm.region.clone(),
+            policies: policies::PolicyBook::new(self.realm.clone()),
+            realm: self.realm,
+            cache: cache::KeyCache::default(),
+            usage: usage::UsageBook::default(),
+            credentials: Arc::default(),
+            auditor,
+            key_stores,
+        });
+        EmbeddedKms { regions: Arc::new(regions::Regions::new(Arc::clone(&core), self.regions)), core }
     }
 }
 
@@ -176,9 +191,12 @@ impl EmbeddedKms {
             grant_tokens: root.sealer(Purpose::GrantTokens)?,
             clock: Arc::new(SystemClock),
             realm: Realm::local(),
+            regions: None,
             audit: None,
-            external: root.sealer(Purpose::ExternalMaterial)?,
-            providers: key_store_connections::Providers::new(),
+            key_stores: key_store_connections::Parts {
+                given: key_store_connections::Providers::new(),
+                external: Arc::new(root.sealer(Purpose::ExternalMaterial)?),
+            },
         })
     }
 
@@ -207,7 +225,7 @@ impl EmbeddedKms {
     /// material, rotation. A daemon calls this now and then. It also wipes from memory what other processes have
     /// deleted from the store.
     pub fn run_due(&self) -> Result<DueReport, KmsError> {
-        self.core.run_due()
+        self.regions.run_due()
     }
 }
 
@@ -220,6 +238,28 @@ macro_rules! delegate {
                     self.core.audited(NAME.as_str(), caller, request, |core| core.$method(caller, request))
                 }
             )+
+
+            fn replicate_key(
+                &self,
+                caller: &Caller,
+                request: &ReplicateKeyRequest,
+            ) -> Result<ReplicateKeyResponse, KmsError> {
+                self.core.audited("ReplicateKey", caller, request, |core| {
+                    let target = self.regions.core(&request.replica_region)?;
+                    core.replicate_key(&target, caller, request)
+                })
+            }
+
+            fn update_primary_region(
+                &self,
+                caller: &Caller,
+                request: &UpdatePrimaryRegionRequest,
+            ) -> Result<UpdatePrimaryRegionResponse, KmsError> {
+                self.core.audited("UpdatePrimaryRegion", caller, request, |core| {
+                    let target = self.regions.core(&request.primary_region)?;
+                    core.update_primary_region(&target, caller, request)
+                })
+            }
         }
     };
 }
@@ -266,6 +306,7 @@ delegate! {
     get_key_rotation_status(GetKeyRotationStatusRequest) -> GetKeyRotationStatusResponse;
     list_key_rotations(ListKeyRotationsRequest) -> ListKeyRotationsResponse;
     rotate_key_on_demand(RotateKeyOnDemandRequest) -> RotateKeyOnDemandResponse;
+    get_key_last_usage(GetKeyLastUsageRequest) -> GetKeyLastUsageResponse;
     get_parameters_for_import(GetParametersForImportRequest) -> GetParametersForImportResponse;
     import_key_material(ImportKeyMaterialRequest) -> ImportKeyMaterialResponse;
     delete_imported_key_material(DeleteImportedKeyMaterialRequest) -> DeleteImportedKeyMaterialResponse;

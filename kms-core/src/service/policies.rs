@@ -104,11 +104,13 @@ impl Core {
         caller: &Caller,
         request: &PutKeyPolicyRequest,
     ) -> Result<PutKeyPolicyResponse, KmsError> {
-        let policy = parse(&request.policy)?;
         let bypass = request.bypass_policy_lockout_safety_check;
         let particulars =
             [name_particular(), (ConditionKey::BypassPolicyLockoutSafetyCheck, Value::Bool(bypass))];
         let purpose = Purpose::new(Action::PutKeyPolicy, OperationClass::Read).with(&particulars);
+        // Asked once more in the transaction; here, so that the key comes before what is wrong with the policy.
+        self.view_key(caller, &request.key_id, &purpose)?;
+        let policy = parse(&request.policy)?;
         self.change_key(caller, &request.key_id, &purpose, |record, tx, _| {
             check_name(request.policy_name.as_deref())?;
             self.check_lockout(caller, record, &policy, bypass, &TxLookup(tx))?;

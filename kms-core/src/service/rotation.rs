@@ -45,7 +45,7 @@ impl Core {
         let particulars = [(ConditionKey::RotationPeriodInDays, Value::Number(days))];
         let purpose =
             Purpose::new(Action::EnableKeyRotation, OperationClass::ConfigureRotation).with(&particulars);
-        self.change_key(caller, &request.key_id, &purpose, |record, _, now| {
+        self.change_key(caller, &request.key_id, &purpose, |record, tx, now| {
             let period_days = match (period, record.rotation.schedule) {
                 (Some(days), _) => days.unsigned_abs(),
                 // Enabling once more without a period changes nothing.
@@ -54,6 +54,7 @@ impl Core {
             };
             let next_date = now.plus_days(i64::from(period_days));
             record.rotation.schedule = Some(RotationSchedule { period_days, next_date });
+            self.share(tx, record)?;
             Ok(EmptyResponse)
         })
     }
@@ -64,8 +65,9 @@ impl Core {
         request: &DisableKeyRotationRequest,
     ) -> Result<DisableKeyRotationResponse, KmsError> {
         let purpose = Purpose::new(Action::DisableKeyRotation, OperationClass::ConfigureRotation);
-        self.change_key(caller, &request.key_id, &purpose, |record, _, _| {
+        self.change_key(caller, &request.key_id, &purpose, |record, tx, _| {
             record.rotation.schedule = None;
+            self.share(tx, record)?;
             Ok(EmptyResponse)
         })
     }
@@ -79,7 +81,8 @@ impl Core {
         let record = self.view_key(caller, &request.key_id, &purpose)?;
         let schedule = record.rotation.schedule;
         // A key that waits for its deletion keeps its schedule but does not rotate.
-        let running = schedule.filter(|_| record.deletion_date.is_none());
+        let running =
+            schedule.filter(|_| record.deletion_date.is_none() && record.pending_window_days.is_none());
         Ok(GetKeyRotationStatusResponse {
             key_rotation_enabled: running.is_some(),
             key_id: self.arn(&record.key_id),
@@ -155,12 +158,13 @@ impl Core {
                      can be performed for this key: {arn}"
                 )));
             }
-            let material_id = material_to_rotate_to(record, fresh.as_ref(), &arn)?;
+            let material_id = material_to_rotate_to(record, fresh.as_ref(), &arn, now)?;
             rotate_to(record, material_id, RotationType::OnDemand, now);
             record.rotation.on_demand_count += 1;
             if let Some(fresh) = &fresh {
                 tx.put_material_handle(&record.key_id, &fresh.material_id, &fresh.handle)?;
             }
+            self.share(tx, record)?;
             Ok(RotateKeyOnDemandResponse { key_id: arn })
         })
     }
@@ -171,11 +175,15 @@ fn material_to_rotate_to(
     record: &KeyRecord,
     fresh: Option<&NewMaterial>,
     arn: &KeyArn,
+    now: Timestamp,
 ) -> Result<MaterialId, KmsError> {
     if let Some(fresh) = fresh {
         return Ok(fresh.material_id);
     }
-    let pending = record.materials.iter().find(|material| material.role == KeyMaterialState::PendingRotation);
+    let ready = |material: &&MaterialRecord| {
+        material.role == KeyMaterialState::PendingRotation && material.is_usable(now)
+    };
+    let pending = record.materials.iter().find(ready);
     pending.map(|material| material.material_id).ok_or_else(|| {
         KmsError::KmsInvalidState(format!("No available key material pending rotation for the key: {arn}."))
     })

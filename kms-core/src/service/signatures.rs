@@ -44,6 +44,7 @@ impl Core {
         };
         let (record, material) = self.signing_material(caller, &request.key_id, Action::Sign, &wanted)?;
         let signature = material.sign(wanted.algorithm, wanted.kind, request.message.expose())?;
+        self.used(&record, UsageOperation::Sign);
         Ok(SignResponse {
             key_id: self.arn(&record.key_id),
             signature,
@@ -68,6 +69,7 @@ impl Core {
         if !material.verify(wanted.algorithm, wanted.kind, message, &request.signature)? {
             return Err(KmsError::KmsInvalidSignature(String::new()));
         }
+        self.used(&record, UsageOperation::Verify);
         Ok(VerifyResponse {
             key_id: self.arn(&record.key_id),
             signature_valid: true,

@@ -23,6 +23,10 @@ pub enum OperationClass {
     ConfigureRotation,
     /// `RotateKeyOnDemand`.
     RotateOnDemand,
+    /// `ReplicateKey`, and `UpdatePrimaryRegion` as far as it is about the present primary.
+    Replicate,
+    /// `UpdatePrimaryRegion` as far as it is about the replica that becomes the primary.
+    Promote,
     /// `GetParametersForImport`, `ImportKeyMaterial`.
     Import,
     /// `DeleteImportedKeyMaterial`.
@@ -42,6 +46,8 @@ impl OperationClass {
         Self::Grant,
         Self::ConfigureRotation,
         Self::RotateOnDemand,
+        Self::Replicate,
+        Self::Promote,
         Self::Import,
         Self::DeleteMaterial,
         Self::Read,
@@ -59,6 +65,8 @@ impl OperationClass {
             | Self::CancelDeletion
             | Self::Annotate
             | Self::Grant
+            | Self::Replicate
+            | Self::Promote
             | Self::Read => true,
         }
     }
@@ -73,9 +81,26 @@ impl OperationClass {
             | Self::CancelDeletion
             | Self::Annotate
             | Self::Grant
+            | Self::Replicate
+            | Self::Promote
             | Self::Import
             | Self::DeleteMaterial
             | Self::Read => true,
+        }
+    }
+
+    /// Refuses a key that never can be what the operation is about among related multi-Region keys.
+    fn check_family(self, record: &KeyRecord, arn: &KeyArn) -> Result<(), KmsError> {
+        let refused = |what: &str| Err(KmsError::UnsupportedOperation(format!("{arn} {what}")));
+        match self {
+            Self::Replicate | Self::Promote if !record.key_id.is_multi_region() => {
+                refused("is not a multi-Region key.")
+            }
+            Self::ConfigureRotation | Self::RotateOnDemand | Self::Replicate if record.is_replica() => {
+                refused("is a multi-Region replica key, and this operation is for primary keys.")
+            }
+            Self::Promote if !record.is_replica() => refused("is a multi-Region primary key already."),
+            _ => Ok(()),
         }
     }
 }
@@ -102,19 +127,15 @@ pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
 
     match (operation, state) {
         (Op::Read, _) => Permitted,
-        (Op::Cryptographic, Enabled) => Permitted,
+        (Op::Cryptographic, Enabled | Updating) => Permitted,
         (
             Op::Cryptographic,
-            Disabled
-            | PendingDeletion
-            | PendingReplicaDeletion
-            | PendingImport
-            | Unavailable
-            | Creating
-            | Updating,
+            Disabled | PendingDeletion | PendingReplicaDeletion | PendingImport | Unavailable | Creating,
         ) => RefusedByState,
-        (Op::Switch, Enabled | Disabled | Unavailable | Updating) => Permitted,
-        (Op::Switch, PendingDeletion | PendingReplicaDeletion | PendingImport | Creating) => RefusedByState,
+        (Op::Switch, Enabled | Disabled | Unavailable) => Permitted,
+        (Op::Switch, PendingDeletion | PendingReplicaDeletion | PendingImport | Creating | Updating) => {
+            RefusedByState
+        }
         (Op::ScheduleDeletion, Enabled | Disabled | PendingImport | Unavailable) => Permitted,
         (Op::ScheduleDeletion, PendingDeletion | PendingReplicaDeletion | Creating | Updating) => {
             RefusedByState
@@ -140,9 +161,9 @@ pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
             | Creating
             | Updating,
         ) => RefusedByState,
-        (Op::RotateOnDemand, Enabled) => Permitted,
+        (Op::RotateOnDemand | Op::Replicate | Op::Promote, Enabled) => Permitted,
         (
-            Op::RotateOnDemand,
+            Op::RotateOnDemand | Op::Replicate | Op::Promote,
             Disabled
             | PendingDeletion
             | PendingReplicaDeletion
@@ -163,8 +184,8 @@ pub const fn verdict(operation: OperationClass, state: KeyState) -> Verdict {
     }
 }
 
-/// Refuses an operation on `record` that its origin, its spec or its state at `now` does not permit. The state comes
-/// last, as in AWS: what never works is not reported as a matter of state.
+/// Refuses an operation on `record` that its origin, its family, its state at `now` or its spec does not permit: in this
+/// order, in which AWS reports a disabled asymmetric key as disabled, and not as one that never rotates.
 pub(super) fn check(
     operation: OperationClass,
     record: &KeyRecord,
@@ -174,11 +195,12 @@ pub(super) fn check(
     if !operation.fits_origin(record.origin) {
         return Err(KmsError::wrong_origin(arn, record.origin));
     }
-    if !operation.fits_spec(record.key_spec) {
-        return Err(KmsError::wrong_spec(arn, record.key_spec));
-    }
+    operation.check_family(record, arn)?;
     let state = record.state(now);
     match verdict(operation, state) {
+        Verdict::Permitted if !operation.fits_spec(record.key_spec) => {
+            Err(KmsError::wrong_spec(arn, record.key_spec))
+        }
         Verdict::Permitted => Ok(()),
         Verdict::RefusedByState => Err(KmsError::wrong_state(arn, state)),
         Verdict::NotPendingDeletion => {

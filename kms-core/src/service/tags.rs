@@ -48,7 +48,7 @@ fn check_key(key: &str, index: usize, list: &str, member: &str) -> Result<(), Km
     if let Some(bound) = bound {
         return Err(KmsError::constraint(None, &format!("{list}.{}.member.{member}", index + 1), bound));
     }
-    if key.starts_with("aws:") {
+    if key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:")) {
         return Err(KmsError::Tag("Tags beginning with aws: are reserved".into()));
     }
     Ok(())

@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::{AliasRecord, CustomKeyStoreRecord, GrantRecord, KeyRecord, StoreError, UserRecord};
+use super::{AliasRecord, CustomKeyStoreRecord, GrantRecord, KeyRecord, Locality, StoreError, UserRecord};
 use crate::model::{
-    AccessKey, AliasName, CustomKeyStoreId, GrantId, KeyId, MaterialId, Plaintext, SecretAccessKey, UserName,
+    AccessKey, AliasName, CustomKeyStoreId, GrantId, KeyId, KeyLastUsage, MaterialId, Plaintext,
+    SecretAccessKey, UserName,
 };
 use crate::seal::{SealError, Sealer};
 
@@ -25,14 +26,19 @@ impl RecordCodec {
         Self { sealer }
     }
 
-    pub(super) fn seal_key(&self, record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn seal_key(&self, at: &Locality, record: &KeyRecord) -> Result<Vec<u8>, StoreError> {
         let id = record.key_id.to_bytes();
-        self.seal(&[b"key", &id], &json(record)?)
+        self.seal(&at.bind(&[b"key", &id]), &json(record)?)
     }
 
-    pub(super) fn open_key(&self, key_id: &KeyId, sealed: &[u8]) -> Result<KeyRecord, StoreError> {
+    pub(super) fn open_key(
+        &self,
+        at: &Locality,
+        key_id: &KeyId,
+        sealed: &[u8],
+    ) -> Result<KeyRecord, StoreError> {
         let what = || format!("key {key_id}");
-        let record: KeyRecord = self.open_json(&[b"key", &key_id.to_bytes()], sealed, what)?;
+        let record: KeyRecord = self.open_json(&at.bind(&[b"key", &key_id.to_bytes()]), sealed, what)?;
         if record.key_id != *key_id {
             return Err(StoreError::Corrupt { what: what() });
         }
@@ -41,38 +47,41 @@ impl RecordCodec {
 
     pub(super) fn seal_handle(
         &self,
+        at: &Locality,
         key_id: &KeyId,
         material_id: &MaterialId,
         handle: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        self.seal(&[b"material", &key_id.to_bytes(), material_id.as_bytes()], handle)
+        self.seal(&at.bind(&[b"material", &key_id.to_bytes(), material_id.as_bytes()]), handle)
     }
 
     pub(super) fn open_handle(
         &self,
+        at: &Locality,
         key_id: &KeyId,
         material_id: &MaterialId,
         sealed: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
         self.sealer
-            .open(&[b"material", &key_id.to_bytes(), material_id.as_bytes()], sealed)
+            .open(&at.bind(&[b"material", &key_id.to_bytes(), material_id.as_bytes()]), sealed)
             .map(|handle| handle.to_vec())
             .map_err(|error| unsealed(error, || format!("material {material_id} of key {key_id}")))
     }
 
-    pub(super) fn seal_alias(&self, record: &AliasRecord) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn seal_alias(&self, at: &Locality, record: &AliasRecord) -> Result<Vec<u8>, StoreError> {
         let place: [&[u8]; 3] = [b"alias", record.name.as_str().as_bytes(), &record.key_id.to_bytes()];
-        self.seal(&place, &json(record)?)
+        self.seal(&at.bind(&place), &json(record)?)
     }
 
     pub(super) fn open_alias(
         &self,
+        at: &Locality,
         name: &AliasName,
         key_id: &KeyId,
         sealed: &[u8],
     ) -> Result<AliasRecord, StoreError> {
         let place: [&[u8]; 3] = [b"alias", name.as_str().as_bytes(), &key_id.to_bytes()];
-        self.open_json(&place, sealed, || format!("alias {name} of key {key_id}"))
+        self.open_json(&at.bind(&place), sealed, || format!("alias {name} of key {key_id}"))
     }
 
     pub(super) fn seal_user(&self, record: &UserRecord) -> Result<Vec<u8>, StoreError> {
@@ -104,34 +113,60 @@ impl RecordCodec {
             .map_err(|error| unsealed(error, || format!("access key {}", key.access_key_id)))
     }
 
-    pub(super) fn seal_key_store(&self, record: &CustomKeyStoreRecord) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn seal_key_store(
+        &self,
+        at: &Locality,
+        record: &CustomKeyStoreRecord,
+    ) -> Result<Vec<u8>, StoreError> {
         // The record holds secrets. Room for all of it from the start, so that no copy is left behind by growing.
         let mut json = Zeroizing::new(Vec::with_capacity(record.json_len_bound()));
         serde_json::to_writer(&mut *json, record).map_err(|error| StoreError::Backend(error.to_string()))?;
-        self.seal(&[b"custom key store", record.id.as_str().as_bytes()], &json)
+        self.seal(&at.bind(&[b"custom key store", record.id.as_str().as_bytes()]), &json)
     }
 
     pub(super) fn open_key_store(
         &self,
+        at: &Locality,
         id: &CustomKeyStoreId,
         sealed: &[u8],
     ) -> Result<CustomKeyStoreRecord, StoreError> {
         let place: [&[u8]; 2] = [b"custom key store", id.as_str().as_bytes()];
-        self.open_json(&place, sealed, || format!("custom key store {id}"))
+        self.open_json(&at.bind(&place), sealed, || format!("custom key store {id}"))
     }
 
-    pub(super) fn seal_grant(&self, record: &GrantRecord) -> Result<Vec<u8>, StoreError> {
-        self.seal(&[b"grant", record.grant_id.as_bytes(), &record.key_id.to_bytes()], &json(record)?)
+    pub(super) fn seal_grant(&self, at: &Locality, record: &GrantRecord) -> Result<Vec<u8>, StoreError> {
+        let place: [&[u8]; 3] = [b"grant", record.grant_id.as_bytes(), &record.key_id.to_bytes()];
+        self.seal(&at.bind(&place), &json(record)?)
     }
 
     pub(super) fn open_grant(
         &self,
+        at: &Locality,
         grant_id: &GrantId,
         key_id: &KeyId,
         sealed: &[u8],
     ) -> Result<GrantRecord, StoreError> {
         let place: [&[u8]; 3] = [b"grant", grant_id.as_bytes(), &key_id.to_bytes()];
-        self.open_json(&place, sealed, || format!("grant {grant_id} of key {key_id}"))
+        self.open_json(&at.bind(&place), sealed, || format!("grant {grant_id} of key {key_id}"))
+    }
+
+    pub(super) fn seal_usage(
+        &self,
+        at: &Locality,
+        key_id: &KeyId,
+        usage: &KeyLastUsage,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.seal(&at.bind(&[b"usage", &key_id.to_bytes()]), &json(usage)?)
+    }
+
+    pub(super) fn open_usage(
+        &self,
+        at: &Locality,
+        key_id: &KeyId,
+        sealed: &[u8],
+    ) -> Result<KeyLastUsage, StoreError> {
+        let what = || format!("last use of key {key_id}");
+        self.open_json(&at.bind(&[b"usage", &key_id.to_bytes()]), sealed, what)
     }
 
     pub(super) fn seal_setting(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -2,11 +2,14 @@
 
 use tempfile::TempDir;
 
-use super::custom_key_stores::contract::custom_key_stores_round_trip;
+use super::custom_key_stores::contract::{
+    custom_key_stores_are_apart_by_region, custom_key_stores_round_trip,
+};
 use super::identities::contract::{an_access_key_needs_its_user, users_and_access_keys_round_trip};
 use super::*;
 use crate::model::{
     AccountId, GrantConstraints, GrantOperation, KeyManager, KeyMaterialState, KeySpec, KeyUsage, Origin,
+    UsageOperation,
 };
 use crate::policy::KeyPolicy;
 use crate::seal::{Purpose, RootKey};
@@ -62,6 +65,8 @@ fn key() -> KeyRecord {
         policy: None,
         custom_key_store: None,
         unavailable: false,
+        family: None,
+        pending_window_days: None,
     }
 }
 
@@ -243,6 +248,67 @@ fn a_policy_is_kept_as_it_was_written((store, _dir): Fixture) {
     assert_eq!(read(&*store, |tx| Ok(tx.key(&record.key_id)?)), Ok(Some(record.clone())));
 }
 
+fn regions_are_apart_and_change_together((store, _dir): Fixture) {
+    let away = Locality::Away("eu-west-1".parse().expect("a Region"));
+    let record = key();
+    let other = KeyRecord { description: "away".into(), ..record.clone() };
+    let material = MaterialId::from_bytes([7; 32]);
+    put(&*store, &record);
+    let refused: Result<(), KmsError> = write(&*store, |tx| {
+        tx.at(&away).put_key(&other)?;
+        Err(KmsError::Conflict(String::new()))
+    });
+    assert!(refused.is_err());
+    let abroad = store.at(&away);
+    assert_eq!(read(&*abroad, |tx| Ok(tx.key(&record.key_id)?)), Ok(None));
+    write(&*store, |tx| {
+        let there = tx.at(&away);
+        there.put_key(&other)?;
+        there.put_material_handle(&other.key_id, &material, b"away")?;
+        there.put_alias(&alias("alias/a", &other))?;
+        Ok(there.put_grant(&grant(1, &other, "a", Some("n")))?)
+    })
+    .expect("writes");
+    read(&*store, |tx| {
+        assert_eq!(tx.key(&record.key_id)?, Some(record.clone()));
+        assert_eq!(tx.material_handle(&record.key_id, &material)?, None);
+        assert_eq!((tx.list_keys(None, 9)?.len(), tx.list_aliases(None, None, 9)?.len()), (1, 0));
+        assert_eq!((tx.grant(&GrantId::from_bytes([1; 32]))?, tx.count_grants(&record.key_id)?), (None, 0));
+        assert_eq!(tx.localities()?, [Locality::Home, away.clone()]);
+        Ok(())
+    })
+    .expect("reads");
+    write(&*store, |tx| Ok(tx.erase_key(&record.key_id)?)).expect("erases");
+    read(&*abroad, |tx| {
+        assert_eq!(tx.key(&other.key_id)?, Some(other.clone()));
+        assert_eq!(tx.material_handle(&other.key_id, &material)?, Some(b"away".to_vec()));
+        assert_eq!(tx.list_aliases(Some(&other.key_id), None, 9)?.len(), 1);
+        assert_eq!(tx.count_grants(&other.key_id)?, 1);
+        assert_eq!(tx.localities()?, std::slice::from_ref(&away));
+        Ok(())
+    })
+    .expect("reads");
+}
+
+fn the_last_use_goes_with_its_key((store, _dir): Fixture) {
+    let record = key();
+    let usage = |millis| KeyLastUsage {
+        operation: UsageOperation::Decrypt,
+        timestamp: Timestamp::from_millis(millis),
+    };
+    let last = || read(&*store, |tx| Ok(tx.last_usage(&record.key_id)?));
+    assert!(write(&*store, |tx| Ok(tx.put_last_usage(&record.key_id, &usage(1))?)).is_err());
+    put(&*store, &record);
+    assert_eq!(last(), Ok(None));
+    for millis in [1, 2] {
+        write(&*store, |tx| Ok(tx.put_last_usage(&record.key_id, &usage(millis))?)).expect("writes");
+        assert_eq!(last(), Ok(Some(usage(millis))));
+    }
+    assert!(read(&*store, |tx| Ok(tx.usage_recorded_since()?)).is_ok());
+    write(&*store, |tx| Ok(tx.erase_key(&record.key_id)?)).expect("erases");
+    assert_eq!(last(), Ok(None));
+}
+
 fn settings_are_kept_by_name((store, _dir): Fixture) {
     write(&*store, |tx| {
         tx.put_setting("a", b"1")?;
@@ -279,6 +345,9 @@ contract! {
     an_access_key_needs_its_user,
     grants_are_found_by_key_grantee_name_and_retiring_principal,
     a_policy_is_kept_as_it_was_written,
+    regions_are_apart_and_change_together,
+    the_last_use_goes_with_its_key,
     settings_are_kept_by_name,
     custom_key_stores_round_trip,
+    custom_key_stores_are_apart_by_region,
 }

@@ -9,6 +9,7 @@ mod codec;
 mod custom_key_stores;
 mod grants;
 mod identities;
+mod locality;
 mod memory;
 mod postgres;
 mod record;
@@ -19,15 +20,19 @@ pub use audit::{MemoryAuditStore, SqliteAuditStore, UnusableAuditStore};
 pub use codec::RecordCodec;
 pub use custom_key_stores::{Connection, CustomKeyStoreRecord, ReadKeyStores, WriteKeyStores};
 pub use identities::{ReadIdentities, UserRecord, WriteIdentities};
+pub use locality::Locality;
 pub use memory::MemoryStore;
 pub use postgres::{FRESHNESS, PostgresAuditStore, PostgresConfig, PostgresHeader, PostgresStore};
 pub use record::{
-    AliasRecord, GrantRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord, RotationSchedule,
+    AliasRecord, FamilyRecord, GrantRecord, KeyRecord, MaterialRecord, RotationEvent, RotationRecord,
+    RotationSchedule,
 };
 pub use sqlite::SqliteStore;
 
+use std::sync::Arc;
+
 use crate::error::KmsError;
-use crate::model::{AliasName, GrantId, KeyId, MaterialId, Principal, Timestamp};
+use crate::model::{AliasName, GrantId, KeyId, KeyLastUsage, MaterialId, Principal, Timestamp};
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +96,7 @@ pub enum GrantFilter<'a> {
     Retiring(&'a Principal),
 }
 
-/// What can be read in a transaction.
+/// What can be read in a transaction, of one Region.
 pub trait ReadTx: ReadIdentities + ReadKeyStores {
     /// The record of a key.
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
@@ -137,6 +142,15 @@ pub trait ReadTx: ReadIdentities + ReadKeyStores {
 
     /// Keys with something due at or before `now`, at most `limit`, the longest overdue first.
     fn due_keys(&self, now: Timestamp, limit: usize) -> Result<Vec<KeyId>, StoreError>;
+
+    /// The last use of a key, as it was written.
+    fn last_usage(&self, key_id: &KeyId) -> Result<Option<KeyLastUsage>, StoreError>;
+
+    /// Since when this store has been told of uses.
+    fn usage_recorded_since(&self) -> Result<Timestamp, StoreError>;
+
+    /// The Regions that have keys or custom key stores, in order.
+    fn localities(&self) -> Result<Vec<Locality>, StoreError>;
 }
 
 /// What can be changed in a transaction. Nothing is visible to others before the transaction commits.
@@ -155,7 +169,7 @@ pub trait WriteTx: ReadTx + WriteIdentities + WriteKeyStores {
     /// Overwrites and removes the handle of a material. Absent is fine.
     fn erase_material_handle(&self, key_id: &KeyId, material_id: &MaterialId) -> Result<(), StoreError>;
 
-    /// Overwrites and removes a key with its material handles, aliases and grants.
+    /// Overwrites and removes a key with its material handles, aliases, grants and last use.
     fn erase_key(&self, key_id: &KeyId) -> Result<(), StoreError>;
 
     /// Writes an alias, new or not. Its key must exist.
@@ -170,8 +184,14 @@ pub trait WriteTx: ReadTx + WriteIdentities + WriteKeyStores {
     /// Removes a grant.
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError>;
 
+    /// Writes the last use of a key. The key must exist.
+    fn put_last_usage(&self, key_id: &KeyId, usage: &KeyLastUsage) -> Result<(), StoreError>;
+
     /// Writes a fact about the keystore as a whole, new or not.
     fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError>;
+
+    /// The same transaction, looking at another Region.
+    fn at<'a>(&'a self, locality: &Locality) -> Box<dyn WriteTx + 'a>;
 }
 
 /// The work of a read transaction.
@@ -179,7 +199,7 @@ pub type ReadWork<'a> = &'a mut dyn FnMut(&dyn ReadTx) -> Result<(), KmsError>;
 /// The work of a write transaction.
 pub type WriteWork<'a> = &'a mut dyn FnMut(&dyn WriteTx) -> Result<(), KmsError>;
 
-/// A transactional store of keys, material handles, aliases and grants.
+/// A transactional store of keys, material handles, aliases and grants, looking at one of its Regions.
 ///
 /// A backend may run the work of a transaction again after a conflict, so the work must not have effects outside the
 /// transaction.
@@ -190,8 +210,11 @@ pub trait MetadataStore: Send + Sync {
     /// Runs `work` alone among all writers of all processes, and commits if it succeeds.
     fn with_write(&self, work: WriteWork<'_>) -> Result<(), KmsError>;
 
-    /// A number that is different after every committed change, by whatever process. Cheap: it is read before every
-    /// operation, to know whether what is cached still holds.
+    /// The same store, looking at another Region.
+    fn at(&self, locality: &Locality) -> Arc<dyn MetadataStore>;
+
+    /// A number that is different after every committed change, in whatever Region, by whatever process. Cheap: it is
+    /// read before every operation, to know whether what is cached still holds.
     fn change_counter(&self) -> Result<u64, StoreError>;
 
     /// Removes what erased records left behind: log files, free pages. `false` if a reader was in the way; the store

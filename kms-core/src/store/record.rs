@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AccountId, AliasName, CustomKeyStoreBinding, ExpirationModel, GrantConstraints, GrantId, GrantOperation,
-    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal,
+    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal, Region,
     RotationType, Tag, Timestamp,
 };
 use crate::policy::KeyPolicy;
@@ -51,6 +51,35 @@ pub struct KeyRecord {
     /// Whether that store is not connected. Not part of the record: whoever reads one finds it out.
     #[serde(skip)]
     pub unavailable: bool,
+    /// The related keys of a multi-Region key. Absent in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<FamilyRecord>,
+    /// The waiting period of a multi-Region primary, which begins when its last replica is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_window_days: Option<u32>,
+}
+
+/// Related multi-Region keys: one key id in several Regions. Each has it in its record, and all change together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyRecord {
+    /// Whether the record is that of the primary.
+    pub is_primary: bool,
+    /// The Region of the primary.
+    pub primary: Region,
+    /// The Regions of the replicas, in ascending order.
+    pub replicas: Vec<Region>,
+}
+
+impl FamilyRecord {
+    /// That of a new primary.
+    pub fn alone(primary: Region) -> Self {
+        Self { is_primary: true, primary, replicas: Vec::new() }
+    }
+
+    /// The same in the record of a replica.
+    pub fn of_replica(&self) -> Self {
+        Self { is_primary: false, ..self.clone() }
+    }
 }
 
 /// The rotation of a key.
@@ -113,6 +142,14 @@ impl MaterialRecord {
         }
     }
 
+    /// Whether it waits for a rotation. Until then it is not part of its key: it can go without the key missing it.
+    pub fn is_pending(&self) -> bool {
+        match self.role {
+            KeyMaterialState::PendingRotation | KeyMaterialState::PendingMultiRegionImportAndRotation => true,
+            KeyMaterialState::Current | KeyMaterialState::NonCurrent => false,
+        }
+    }
+
     /// Whether its bytes are here and have not expired.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.present && !self.is_expired(now)
@@ -130,15 +167,24 @@ impl KeyRecord {
         if self.deletion_date.is_some() {
             return KeyState::PendingDeletion;
         }
+        if self.pending_window_days.is_some() {
+            return KeyState::PendingReplicaDeletion;
+        }
         if self.unavailable {
             return KeyState::Unavailable;
         }
-        let complete = !self.materials.is_empty() && self.materials.iter().all(|one| one.is_usable(now));
+        let mut lasting = self.materials.iter().filter(|material| !material.is_pending()).peekable();
+        let complete = lasting.peek().is_some() && lasting.all(|material| material.is_usable(now));
         match (self.origin, complete, self.enabled) {
             (Origin::External, false, _) => KeyState::PendingImport,
             (_, _, true) => KeyState::Enabled,
             (_, _, false) => KeyState::Disabled,
         }
+    }
+
+    /// Whether it is a replica of a multi-Region primary. What they share is changed at the primary alone.
+    pub fn is_replica(&self) -> bool {
+        self.family.as_ref().is_some_and(|family| !family.is_primary)
     }
 
     /// Whether the waiting period is over, so that the key counts as gone.
@@ -169,7 +215,10 @@ impl KeyRecord {
             // Material may still expire before the key is deleted.
             return self.expiries().chain(self.deletion_date).min();
         }
-        let may_rotate = self.enabled && self.origin == Origin::AwsKms;
+        let may_rotate = self.enabled
+            && self.origin == Origin::AwsKms
+            && self.pending_window_days.is_none()
+            && !self.is_replica();
         let rotation = self.rotation.schedule.filter(|_| may_rotate).map(|schedule| schedule.next_date);
         self.expiries().chain(rotation).min()
     }

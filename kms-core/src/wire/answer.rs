@@ -125,6 +125,14 @@ impl Answer {
         self
     }
 
+    /// A structure, if there is one.
+    pub(super) fn object_if(self, name: &str, value: Option<Self>) -> Self {
+        match value {
+            Some(value) => self.object(name, value),
+            None => self,
+        }
+    }
+
     /// Structures.
     pub(super) fn objects(mut self, name: &str, values: impl IntoIterator<Item = Self>) -> Self {
         self.name(name);

@@ -103,7 +103,7 @@ macro_rules! from_text {
 }
 
 from_text! {
-    KeyRef AliasName MaterialId
+    KeyRef AliasName MaterialId Region
     KeySpec KeyUsage Origin DataKeySpec EncryptionAlgorithm WrappingAlgorithm WrappingKeySpec
     ExpirationModel ImportType IncludeKeyMaterial
     GrantId GrantOperation

@@ -113,6 +113,51 @@ fn what_the_service_does_by_itself_is_recorded() {
 }
 
 #[test]
+fn records_of_several_regions_are_in_one_log_and_name_the_key_of_each() {
+    let fixture = Fixture::on_disk();
+    let (kms, caller) = (&fixture.kms, &fixture.caller);
+    let key_id = fixture.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
+    let away: Region = "eu-west-1".parse().expect("a Region");
+    let there = kms.in_region(&away).expect("served");
+    let replicate = ReplicateKeyRequest::new(key_id, away.clone());
+    kms.replicate_key(caller, &replicate).expect("replicates");
+    kms.replicate_key(caller, &replicate).expect_err("is there");
+    there.get_key_last_usage(caller, &KeyOnlyRequest::new(key_id)).expect("tells");
+    let promote = UpdatePrimaryRegionRequest { key_id: key_id.into(), primary_region: away };
+    kms.update_primary_region(caller, &promote).expect("promotes");
+    fixture.schedule_deletion(key_id, 7).expect("schedules");
+    let delete = ScheduleKeyDeletionRequest { key_id: key_id.into(), pending_window_in_days: Some(9) };
+    there.schedule_key_deletion(caller, &delete).expect("waits for the replica");
+    fixture.clock.advance_days(8);
+    there.run_due().expect("runs");
+    let (here, abroad) = (fixture.arn(key_id), KeyArn::new(there.realm(), &key_id).to_string());
+    let expected = [
+        ("CreateKey", "Success", &here, None),
+        ("ReplicateKey", "Success", &abroad, Some("eu-west-1")),
+        ("ReplicateKey", "AlreadyExistsException", &here, Some("eu-west-1")),
+        ("GetKeyLastUsage", "Success", &abroad, None),
+        ("UpdatePrimaryRegion", "Success", &here, Some("eu-west-1")),
+        ("ScheduleKeyDeletion", "Success", &here, None),
+        ("ScheduleKeyDeletion", "Success", &abroad, None),
+        ("DeleteKey", "Success", &here, None),
+        // By itself: now the waiting period of the primary begins.
+        ("ScheduleKeyDeletion", "Success", &abroad, None),
+    ];
+    let all = records(kms);
+    let found = all.iter().map(|one| {
+        (
+            one.operation.as_str(),
+            one.outcome.as_str(),
+            one.key_id.as_ref().expect("a key"),
+            one.resource.as_deref(),
+        )
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!(verified(&there).sound, 9);
+    assert_eq!(all[8].principal, "kms.amazonaws.com");
+}
+
+#[test]
 fn no_secret_is_in_the_log_and_contexts_are() {
     let fixture = Fixture::on_disk();
     let key_id = fixture.create();

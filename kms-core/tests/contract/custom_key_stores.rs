@@ -2,16 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kms_core::KmsError;
 use kms_core::client::KeyService;
-use kms_core::custody::{
-    Capabilities, ConnectFailure, CustodyError, KeyCustody, KeyStoreProvider, KeyUser, NewMaterial,
-    OpenMaterial,
-};
 use kms_core::model::*;
 use kms_core::seal::RootKey;
 use kms_core::service::EmbeddedKms;
@@ -19,115 +14,9 @@ use kms_core::store::MemoryStore;
 
 use crate::fixture::{Fixture, context, local};
 
-/// A backend that holds keys in memory and does what the test wants.
-#[derive(Default)]
-struct Backend {
-    keys: Mutex<BTreeMap<Vec<u8>, KeyId>>,
-    refuse: Mutex<Option<ConnectionErrorCode>>,
-    connects: AtomicUsize,
-    users: Mutex<Vec<String>>,
-}
+pub(crate) mod backend;
 
-struct Provider(Arc<Backend>);
-struct Held(Arc<Backend>);
-struct Material(Arc<Backend>, Vec<u8>);
-
-impl KeyStoreProvider for Provider {
-    fn check(&self, config: &KeyStoreConfig, _: &'static str) -> Result<KeyStoreConfig, KmsError> {
-        let mut config = config.clone();
-        if let KeyStoreConfig::Token(token) = &mut config {
-            let label = token.label.clone().unwrap_or_default();
-            token.cluster_id = Some(format!("cluster-{label:a>11}"));
-        }
-        Ok(config)
-    }
-
-    fn connect(
-        &self,
-        store: &CustomKeyStoreId,
-        _: &KeyStoreConfig,
-    ) -> Result<Arc<dyn KeyCustody>, ConnectFailure> {
-        self.0.connects.fetch_add(1, Ordering::SeqCst);
-        match *self.0.refuse.lock().unwrap() {
-            Some(code) => Err(ConnectFailure {
-                store: store.clone(),
-                code,
-                reason: "the test wants it".into(),
-                is_final: true,
-            }),
-            None => Ok(Arc::new(Held(Arc::clone(&self.0)))),
-        }
-    }
-}
-
-impl Held {
-    fn take(&self, key_id: &KeyId, handle: Vec<u8>) -> NewMaterial {
-        self.0.keys.lock().unwrap().insert(handle.clone(), *key_id);
-        let mut id = [0; 32];
-        id[..17].copy_from_slice(&key_id.to_bytes());
-        NewMaterial { material_id: MaterialId::from_bytes(id), handle }
-    }
-}
-
-impl KeyCustody for Held {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { generates: true, imports: false, rotates: false }
-    }
-
-    fn blob_kind(&self) -> u8 {
-        2
-    }
-
-    fn generate(&self, key_id: &KeyId, _: KeySpec) -> Result<NewMaterial, CustodyError> {
-        Ok(self.take(key_id, key_id.to_bytes().to_vec()))
-    }
-
-    fn import(&self, _: &KeyId, _: KeySpec, _: &Plaintext) -> Result<NewMaterial, CustodyError> {
-        Err(CustodyError::Unsupported("import"))
-    }
-
-    fn adopt(&self, key_id: &KeyId, external: &str, user: &KeyUser<'_>) -> Result<NewMaterial, KmsError> {
-        self.0.users.lock().unwrap().push(format!("{} {}", user.operation, user.principal));
-        Ok(self.take(key_id, external.as_bytes().to_vec()))
-    }
-
-    fn random(&self, len: usize) -> Result<Plaintext, CustodyError> {
-        Ok(Plaintext::new(vec![7; len]))
-    }
-
-    fn open(
-        &self,
-        _: &KeyId,
-        _: KeySpec,
-        _: &MaterialId,
-        handle: &[u8],
-    ) -> Result<Arc<dyn OpenMaterial>, CustodyError> {
-        Ok(Arc::new(Material(Arc::clone(&self.0), handle.to_vec())))
-    }
-
-    fn destroy(&self, _: &KeyId, _: &MaterialId, handle: &[u8]) -> Result<(), CustodyError> {
-        self.0.keys.lock().unwrap().remove(handle);
-        Ok(())
-    }
-}
-
-impl OpenMaterial for Material {
-    fn encrypt_for(&self, user: &KeyUser<'_>, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
-        assert!(self.0.keys.lock().unwrap().contains_key(&self.1));
-        self.0.users.lock().unwrap().push(format!("{} {}", user.operation, user.principal));
-        Ok([&[u8::try_from(aad.len() % 251).unwrap()], plaintext].concat())
-    }
-
-    fn decrypt_for(&self, user: &KeyUser<'_>, aad: &[u8], body: &[u8]) -> Result<Plaintext, CustodyError> {
-        self.0.users.lock().unwrap().push(format!("{} {}", user.operation, user.principal));
-        match body.split_first() {
-            Some((len, plaintext)) if usize::from(*len) == aad.len() % 251 => {
-                Ok(Plaintext::copy_of(plaintext))
-            }
-            _ => Err(CustodyError::Unauthentic),
-        }
-    }
-}
+use backend::{Backend, Provider};
 
 /// A service whose stores are played by a backend.
 struct Stage {
@@ -270,6 +159,38 @@ fn put_into(stage: &Stage, state: ConnectionState) -> CustomKeyStoreId {
     }
     assert_eq!(stage.state(&id).0, state);
     id
+}
+
+#[test]
+fn a_store_is_of_its_region() {
+    let here = Stage::new();
+    let kms = here.fixture.kms.in_region(&"eu-west-1".parse().expect("a Region")).expect("served");
+    let fixture = Fixture { kms, clock: here.fixture.clock.clone(), caller: local(), dir: None };
+    let there = Stage { fixture, backend: Arc::clone(&here.backend) };
+    let own = here.create_token("s").expect("creates");
+    assert_eq!(code(there.create_token("s")), "CloudHsmClusterInUseException", "a token has one login");
+    let other = there.create_token("t").expect("creates");
+    there.rename(&other, "s").expect("names are of one Region");
+    for (stage, id) in [(&here, &own), (&there, &other)] {
+        let ids: Vec<_> = stage
+            .list(Default::default())
+            .expect("lists")
+            .into_iter()
+            .map(|it| it.custom_key_store_id)
+            .collect();
+        assert_eq!(ids, std::slice::from_ref(id));
+    }
+    here.connect(&own).expect("connects");
+    assert_eq!(code(there.connect(&own)), "CustomKeyStoreNotFoundException");
+    assert_eq!(code(there.create_key(&own)), "CustomKeyStoreNotFoundException");
+    assert_eq!(code(there.create_key(&other)), INVALID);
+    there.connect(&other).expect("connects");
+    let key_id = there.create_key(&other).expect("creates");
+    let blob = there.fixture.encrypt(key_id, b"text").expect("encrypts");
+    assert_eq!(there.fixture.decrypt(&blob), Ok(b"text".to_vec()));
+    assert!(here.fixture.decrypt(&blob).is_err(), "the key is not one of this Region");
+    here.disconnect(&own).expect("disconnects");
+    assert_eq!(there.fixture.decrypt(&blob), Ok(b"text".to_vec()), "the other store is connected");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kms_core::KmsError;
 use kms_core::model::*;
 use kms_core::seal::RootKey;
 use kms_core::service::EmbeddedKms;
-use kms_core::store::{MemoryStore, MetadataStore, ReadWork, StoreError, WriteWork};
+use kms_core::store::{Locality, MemoryStore, MetadataStore, ReadWork, StoreError, WriteWork};
 
 use crate::fixture::{Fixture, local};
 
@@ -28,6 +28,10 @@ impl MetadataStore for FullDisk {
             return Err(StoreError::Backend("the disk is full".into()).into());
         }
         self.inner.with_write(work)
+    }
+
+    fn at(&self, locality: &Locality) -> Arc<dyn MetadataStore> {
+        self.inner.at(locality)
     }
 
     fn change_counter(&self) -> Result<u64, StoreError> {

@@ -89,7 +89,9 @@ impl Oracle {
     }
 
     fn state(&self) -> KeyState {
-        let complete = !self.materials.is_empty() && self.materials.iter().all(|material| material.present);
+        // Material that waits for its rotation is no part of the key yet.
+        let complete = !self.materials.is_empty()
+            && self.materials.iter().all(|material| material.present || material.pending);
         match () {
             () if self.deletion.is_some() => KeyState::PendingDeletion,
             () if !complete => KeyState::PendingImport,
@@ -108,6 +110,7 @@ impl Oracle {
                 material.expires = None;
             }
         }
+        self.materials.retain(|material| material.present || !material.pending);
         if let (Some((period, next)), KeyState::Enabled) = (self.rotation, self.state())
             && next <= today
         {

@@ -115,7 +115,7 @@ fn pairs(dice: &mut Dice) -> Pairs {
 
 fn condition(dice: &mut Dice) -> Value {
     let texts: &[&str] = &["one", "two", "ONE", "on*", "?wo", "${aws:username}", "ann"];
-    let (key, operator, values) = match dice.below(9) {
+    let (key, operator, values) = match dice.below(11) {
         0 | 1 => {
             let key = dice.pick(&[
                 "kms:EncryptionContext:app",
@@ -167,6 +167,12 @@ fn condition(dice: &mut Dice) -> Value {
             "aws:SourceIp",
             dice.pick(&["IpAddress", "NotIpAddress"]),
             dice.some(&["10.0.0.0/8", "192.168.1.1/32"]),
+        ),
+        8 => ("kms:MultiRegion", "Bool", dice.some(&["true", "false"])),
+        9 => (
+            dice.pick(&["kms:MultiRegionKeyType", "kms:KeySpec", "kms:KeyOrigin", "kms:ResourceAliases"]),
+            dice.pick(&["StringEquals", "StringNotEquals", "StringLike"]),
+            dice.some(&["PRIMARY", "REPLICA", "SYMMETRIC_DEFAULT", "AWS_KMS", "alias/data", "alias/*"]),
         ),
         _ => (
             dice.pick(&["kms:RequestAlias", "aws:nothing", "kms:ViaService"]),
@@ -292,7 +298,7 @@ impl Bench {
             .clock(clock.clone())
             .build();
         let fixture = Fixture { kms, clock, caller: crate::fixture::local(), dir: None };
-        let key_id = fixture.create();
+        let key_id = fixture.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
         fixture.create_alias("alias/data", key_id).expect("creates");
         let record = store::read(&*store, |tx| Ok(tx.key(&key_id)?)).expect("reads").expect("is there");
         Self { kms: fixture.kms, store, record }

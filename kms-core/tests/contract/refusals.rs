@@ -18,7 +18,7 @@ fn algorithms(fixture: &Fixture, key_id: KeyId) -> Algorithms {
     fixture.describe(key_id).algorithms
 }
 
-fn sign(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn sign(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let own = algorithms(fixture, key_id).signing.first();
     let algorithm = *own.unwrap_or(&SigningAlgorithm::EcdsaSha256);
     let (kind, message) = messages(algorithm).remove(0);
@@ -27,7 +27,7 @@ fn sign(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError>
     fixture.kms.sign(&fixture.caller, &request).map(drop)
 }
 
-fn verify(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn verify(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let own = algorithms(fixture, key_id).signing.first();
     let algorithm = *own.unwrap_or(&SigningAlgorithm::EcdsaSha256);
     let (kind, message) = messages(algorithm).remove(0);
@@ -40,14 +40,14 @@ fn verify(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsErro
     }
 }
 
-fn generate_mac(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn generate_mac(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let algorithm = *algorithms(fixture, key_id).mac.first().unwrap_or(&MacAlgorithm::HmacSha256);
     let mut request = GenerateMacRequest::new(key_id, plain(b"message"), algorithm);
     request.dry_run = dry_run;
     fixture.kms.generate_mac(&fixture.caller, &request).map(drop)
 }
 
-fn verify_mac(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn verify_mac(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let algorithm = *algorithms(fixture, key_id).mac.first().unwrap_or(&MacAlgorithm::HmacSha256);
     let mut request = VerifyMacRequest::new(key_id, plain(b"message"), vec![1; 32], algorithm);
     request.dry_run = dry_run;
@@ -57,7 +57,7 @@ fn verify_mac(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), Kms
     }
 }
 
-fn derive(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn derive(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let metadata = fixture.describe(key_id);
     let spec =
         if metadata.key_usage == KeyUsage::KeyAgreement { metadata.key_spec } else { KeySpec::EccNistP256 };
@@ -68,13 +68,13 @@ fn derive(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsErro
     fixture.kms.derive_shared_secret(&fixture.caller, &request).map(drop)
 }
 
-fn encapsulate(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn encapsulate(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let mut request = EncapsulateRequest::new(key_id);
     request.dry_run = dry_run;
     fixture.kms.encapsulate(&fixture.caller, &request).map(drop)
 }
 
-fn decapsulate(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
+pub(crate) fn decapsulate(fixture: &Fixture, key_id: KeyId, dry_run: bool) -> Result<(), KmsError> {
     let len = match fixture.describe(key_id).key_spec {
         KeySpec::MlKem512 => 768,
         KeySpec::MlKem768 => 1088,
@@ -258,7 +258,7 @@ fn ciphertexts_move_between_symmetric_and_public_keys() {
 }
 
 /// Material of every kind but the symmetric one, made outside of the key that takes it.
-fn material(fixture: &Fixture, spec: KeySpec) -> Plaintext {
+pub(crate) fn material(fixture: &Fixture, spec: KeySpec) -> Plaintext {
     // PrivateKeyInfo with a seed (RFC 9881).
     let ml_dsa = |last: u8| {
         let mut der = vec![0x30, 0x34, 0x02, 0x01, 0x00, 0x30, 0x0b, 0x06, 0x09];
@@ -269,7 +269,7 @@ fn material(fixture: &Fixture, spec: KeySpec) -> Plaintext {
     };
     match spec {
         KeySpec::Hmac224 => Plaintext::new(vec![7; 28]),
-        KeySpec::Hmac256 => Plaintext::new(vec![7; 32]),
+        KeySpec::SymmetricDefault | KeySpec::Hmac256 => Plaintext::new(vec![7; 32]),
         KeySpec::Hmac384 => Plaintext::new(vec![7; 48]),
         KeySpec::Hmac512 => Plaintext::new(vec![7; 64]),
         KeySpec::MlDsa44 => ml_dsa(0x11),

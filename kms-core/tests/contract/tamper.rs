@@ -1,14 +1,19 @@
 //! A keystore changed by hand: an error or no effect, never a wrong answer.
 
 use std::fs;
+use std::sync::Arc;
 
 use kms_core::KmsError;
+use kms_core::audit::{AuditMode, AuditSettings};
 use kms_core::client::KeyService;
+use kms_core::keystore::Keystore;
 use kms_core::model::*;
+use kms_core::service::EmbeddedKms;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::fixture::{Fixture, context};
+use crate::custom_key_stores::backend::Provider;
+use crate::fixture::{Fixture, context, source};
 
 /// Has a grant, and nothing else.
 const GUEST: &str = "arn:aws:iam::444455556666:user/guest";
@@ -26,13 +31,22 @@ type Answer = Result<String, KmsError>;
 
 impl Target {
     fn new() -> Self {
-        let fixture = Fixture::on_disk();
+        let mut fixture = Fixture::on_disk();
+        fixture.kms = with_key_stores(&fixture);
         let keys = [fixture.create(), fixture.create_imported([1; 32])];
         let blobs =
             keys.map(|key_id| fixture.encrypt(key_id, key_id.to_string().as_bytes()).expect("encrypts"));
         fixture.create_alias("alias/data", keys[0]).expect("creates");
         let guest = CreateGrantRequest::new(keys[0], GUEST, [GrantOperation::DescribeKey]);
         fixture.kms.create_grant(&fixture.caller, &guest).expect("grants");
+        let user = user();
+        fixture.kms.identities().create_user(&user).expect("creates");
+        fixture.kms.identities().create_access_key(&user).expect("creates");
+        create_key_store(&fixture);
+        let audit = fixture.kms.audit().expect("has a log");
+        audit.configure(&AuditSettings { mode: AuditMode::Off, ..Default::default() }).expect("configures");
+        // Writes the last use of the keys.
+        fixture.kms.run_due().expect("runs");
         let database = Connection::open(fixture.path().join("keys.sqlite")).expect("opens");
         database.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF;").expect("configures");
         Self { fixture, database, keys, blobs }
@@ -63,7 +77,25 @@ impl Target {
             page: Page::default(),
         };
         answers.push(kms.list_grants(caller, &request).map(|one| format!("{:?}", one.grants)));
+        self.other_answers(&mut answers);
         answers
+    }
+
+    /// The same for records that do not decide what may be done with a key.
+    fn other_answers(&self, answers: &mut Vec<Answer>) {
+        let Fixture { kms, caller, .. } = &self.fixture;
+        for key_id in self.keys {
+            let usage = kms.get_key_last_usage(caller, &KeyOnlyRequest::new(key_id));
+            answers.push(usage.map(|one| format!("{:?}", one.tracking_start_date)));
+        }
+        let listed = kms.identities().list_users();
+        answers.push(listed.map(|users| format!("{users:?}")));
+        let listed = kms.identities().list_access_keys(&user());
+        answers.push(listed.map(|keys| format!("{keys:?}")));
+        let listed = kms.describe_custom_key_stores(caller, &Default::default());
+        answers.push(listed.map(|one| format!("{:?}", one.custom_key_stores)));
+        let settings = kms.audit().expect("has a log").settings();
+        answers.push(settings.map(|settings| format!("{settings:?}")));
     }
 
     fn rows(&self, table: &str) -> Vec<i64> {
@@ -89,15 +121,58 @@ fn refusals(good: &[Answer], now: &[Answer]) -> Vec<KmsError> {
     pairs.map(|(good, now)| now.clone().expect_err(&format!("instead of {good:?}"))).collect()
 }
 
+fn user() -> UserName {
+    "ann".parse().expect("valid")
+}
+
+/// The same service, with custom key stores that are played by the tests.
+fn with_key_stores(fixture: &Fixture) -> EmbeddedKms {
+    let builder = Keystore::open_builder(&fixture.path(), &source()).expect("opens");
+    let provider = Arc::new(Provider(Arc::default()));
+    builder.clock(fixture.clock.clone()).key_store_provider(CustomKeyStoreType::AwsCloudHsm, provider).build()
+}
+
+fn create_key_store(fixture: &Fixture) {
+    let token = TokenConfig {
+        module: "/m.so".into(),
+        label: Some("token".into()),
+        serial: None,
+        slot: None,
+        pin: PinSource::Environment("PIN".into()),
+        trust_anchor_certificate: None,
+        cluster_id: None,
+    };
+    let request = CreateCustomKeyStoreRequest {
+        custom_key_store_name: "token".into(),
+        token: Some(token),
+        ..Default::default()
+    };
+    fixture.kms.create_custom_key_store(&fixture.caller, &request).expect("creates");
+}
+
 #[test]
 fn every_flipped_byte_of_a_sealed_record_is_an_error_that_names_its_row() {
     let target = Target::new();
     let good = target.answers();
-    for (table, identity) in
-        [("kms_key", "key_id"), ("material", "key_id"), ("alias", "name"), ("kms_grant", "grant_id")]
-    {
-        for row in target.rows(table) {
+    for (table, identity) in [
+        ("kms_key", "key_id"),
+        ("material", "key_id"),
+        ("alias", "name"),
+        ("kms_grant", "grant_id"),
+        ("key_usage", "key_id"),
+        ("kms_user", "name"),
+        ("access_key", "access_key_id"),
+        ("custom_key_store", "id"),
+        ("setting", "name"),
+    ] {
+        let rows = target.rows(table);
+        assert!(!rows.is_empty(), "{table}");
+        for row in rows {
             let Value::Text(name) = target.get(table, identity, row) else { panic!("a text") };
+            if name == "audit anchor" {
+                // Read when the log is verified, not for every answer.
+                continue;
+            }
             let sealed = target.get(table, "sealed", row);
             let Value::Blob(bytes) = &sealed else { panic!("a blob") };
             for position in 0..bytes.len() {
@@ -235,10 +310,7 @@ fn bytes_flipped_anywhere_in_the_file_never_give_a_wrong_plaintext() {
         fs::write(target.join("keys.sqlite"), &bytes).expect("writes");
         fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .expect("sets the mode");
-        let Ok(builder) = kms_core::keystore::Keystore::open_builder(&target, &crate::fixture::source())
-        else {
-            continue;
-        };
+        let Ok(builder) = Keystore::open_builder(&target, &source()) else { continue };
         let kms = builder.clock(clock.clone()).build();
         for (key_id, blob) in keys.iter().zip(&blobs) {
             let request = DecryptRequest::new(blob.clone(), context());
@@ -247,4 +319,27 @@ fn bytes_flipped_anywhere_in_the_file_never_give_a_wrong_plaintext() {
             }
         }
     }
+}
+
+/// A record is sealed for its Region: a key that was moved to another one by hand, with all that it has, is none.
+#[test]
+fn a_key_that_was_moved_to_another_region_by_hand_is_an_error_there() {
+    let target = Target::new();
+    let good = target.answers();
+    for table in ["kms_key", "material", "alias", "kms_grant"] {
+        let sql = format!("UPDATE {table} SET region = 'eu-west-1'");
+        target.database.execute(&sql, []).expect("updates");
+    }
+    // Here they are gone, which is an error wherever one of them is named.
+    assert!(target.answers()[..5].iter().all(Result::is_err));
+    let there = target.fixture.kms.in_region(&"eu-west-1".parse().expect("a Region")).expect("served");
+    let caller = &target.fixture.caller;
+    let described = there.describe_key(caller, &DescribeKeyRequest::new(target.keys[0]));
+    assert!(matches!(described, Err(KmsError::CorruptRecord(_))), "{described:?}");
+    let opened = there.decrypt(caller, &DecryptRequest::new(target.blobs[0].clone(), context()));
+    assert!(matches!(opened, Err(KmsError::CorruptRecord(_))), "{opened:?}");
+    for table in ["kms_key", "material", "alias", "kms_grant"] {
+        target.database.execute(&format!("UPDATE {table} SET region = ''"), []).expect("updates");
+    }
+    assert_eq!(target.answers(), good);
 }

@@ -58,6 +58,8 @@ fn service_of(vector: &Vector) -> EmbeddedKms {
         policy: None,
         custom_key_store: None,
         unavailable: false,
+        family: None,
+        pending_window_days: None,
     };
     let memory = MemoryStore::new();
     store::write(&memory, |tx| {

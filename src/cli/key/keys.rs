@@ -8,6 +8,7 @@ use kms_core::model::{
 };
 use serde_json::{Value, json};
 
+use super::regions;
 use super::signatures::algorithm_lists;
 use super::values::{self, show_time};
 use super::{KeyIdArg, Kms, PageArgs, key_ref, object, pages, parse_some, refused, text};
@@ -138,6 +139,22 @@ pub(super) fn disable_key(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
     Ok(Value::Null)
 }
 
+pub(super) fn get_key_last_usage(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
+    const OPERATION: &str = "GetKeyLastUsage";
+    let request = KeyOnlyRequest::new(key_ref(OPERATION, &args.key_id)?);
+    let found = kms.service.get_key_last_usage(&kms.caller, &request).map_err(refused(OPERATION))?;
+    let usage = found.key_last_usage.map_or_else(
+        || json!({}),
+        |usage| json!({ "Operation": usage.operation.as_str(), "Timestamp": show_time(usage.timestamp) }),
+    );
+    Ok(json!({
+        "KeyId": found.key_id.to_string(),
+        "KeyLastUsage": usage,
+        "TrackingStartDate": show_time(found.tracking_start_date),
+        "KeyCreationDate": show_time(found.key_creation_date),
+    }))
+}
+
 pub(super) fn schedule_key_deletion(kms: &Kms, args: &ScheduleKeyDeletion) -> Result<Value> {
     const OPERATION: &str = "ScheduleKeyDeletion";
     let key_id = key_ref(OPERATION, &args.key_id)?;
@@ -159,7 +176,7 @@ pub(super) fn cancel_key_deletion(kms: &Kms, args: &KeyIdArg) -> Result<Value> {
 }
 
 /// The AWS shape `KeyMetadata`.
-fn metadata(key: &KeyMetadata) -> Value {
+pub(super) fn metadata(key: &KeyMetadata) -> Value {
     let [encryption, signing, mac, agreement, encapsulation] = algorithm_lists(key.algorithms);
     object([
         ("AWSAccountId", json!(key.account_id.to_string())),
@@ -185,6 +202,10 @@ fn metadata(key: &KeyMetadata) -> Value {
         agreement,
         encapsulation,
         ("MultiRegion", json!(key.multi_region)),
+        (
+            "MultiRegionConfiguration",
+            key.multi_region_configuration.as_ref().map_or(Value::Null, regions::related),
+        ),
         ("PendingDeletionWindowInDays", json!(key.pending_deletion_window_in_days)),
         ("XksKeyConfiguration", key.xks_key_id.as_ref().map_or(Value::Null, |id| json!({ "Id": id }))),
         ("CurrentKeyMaterialId", text(key.current_key_material_id)),

@@ -10,6 +10,7 @@ mod grants;
 mod import;
 mod keys;
 mod policies;
+mod regions;
 mod rotation;
 mod signatures;
 pub(in crate::cli) mod stores;
@@ -34,6 +35,9 @@ use super::output::print_json;
 pub(super) struct KeyArgs {
     #[command(flatten)]
     keystore: KeystoreArgs,
+    /// Work in this Region [default: that of the keystore]
+    #[arg(long, value_name = "REGION", global = true)]
+    region: Option<String>,
     #[command(subcommand)]
     verb: KeyVerb,
 }
@@ -46,6 +50,7 @@ enum KeyVerb {
     UpdateKeyDescription(keys::UpdateKeyDescription),
     EnableKey(KeyIdArg),
     DisableKey(KeyIdArg),
+    GetKeyLastUsage(KeyIdArg),
     ScheduleKeyDeletion(keys::ScheduleKeyDeletion),
     CancelKeyDeletion(KeyIdArg),
     CreateCustomKeyStore(stores::CreateCustomKeyStore),
@@ -79,6 +84,8 @@ enum KeyVerb {
     GetKeyRotationStatus(KeyIdArg),
     ListKeyRotations(rotation::ListKeyRotations),
     RotateKeyOnDemand(KeyIdArg),
+    ReplicateKey(regions::ReplicateKey),
+    UpdatePrimaryRegion(regions::UpdatePrimaryRegion),
     GetParametersForImport(import::GetParametersForImport),
     ImportKeyMaterial(import::ImportKeyMaterial),
     DeleteImportedKeyMaterial(import::DeleteImportedKeyMaterial),
@@ -123,7 +130,12 @@ struct Kms {
 }
 
 pub(super) fn run(args: &KeyArgs) -> Result<()> {
-    let service = args.keystore.open()?;
+    let mut service = args.keystore.open()?;
+    if let Some(region) = &args.region {
+        let region =
+            region.parse().map_err(|error: KmsError| CliError::BadArgument(error.message().to_owned()))?;
+        service = Arc::new(service.in_region(&region).map_err(refused("Region"))?);
+    }
     let caller = keystore::user_caller(&service);
     let kms = Kms { service, caller };
     match call(&kms, &args.verb)? {
@@ -141,6 +153,7 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::UpdateKeyDescription(args) => keys::update_key_description(kms, args),
         KeyVerb::EnableKey(args) => keys::enable_key(kms, args),
         KeyVerb::DisableKey(args) => keys::disable_key(kms, args),
+        KeyVerb::GetKeyLastUsage(args) => keys::get_key_last_usage(kms, args),
         KeyVerb::ScheduleKeyDeletion(args) => keys::schedule_key_deletion(kms, args),
         KeyVerb::CancelKeyDeletion(args) => keys::cancel_key_deletion(kms, args),
         KeyVerb::CreateCustomKeyStore(args) => stores::create(kms, args),
@@ -176,6 +189,8 @@ fn call(kms: &Kms, verb: &KeyVerb) -> Result<Value> {
         KeyVerb::GetKeyRotationStatus(args) => rotation::get_key_rotation_status(kms, args),
         KeyVerb::ListKeyRotations(args) => rotation::list_key_rotations(kms, args),
         KeyVerb::RotateKeyOnDemand(args) => rotation::rotate_key_on_demand(kms, args),
+        KeyVerb::ReplicateKey(args) => regions::replicate_key(kms, args),
+        KeyVerb::UpdatePrimaryRegion(args) => regions::update_primary_region(kms, args),
         KeyVerb::GetParametersForImport(args) => import::get_parameters_for_import(kms, args),
         KeyVerb::ImportKeyMaterial(args) => import::import_key_material(kms, args),
         KeyVerb::DeleteImportedKeyMaterial(args) => import::delete_imported_key_material(kms, args),

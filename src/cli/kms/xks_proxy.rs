@@ -12,7 +12,7 @@ use kms_core::model::UserName;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::serve::identity;
+use super::serve::tls_source;
 use crate::cli::error::CliError;
 use crate::cli::key::stores;
 use crate::cli::keystore::KeystoreArgs;
@@ -33,7 +33,7 @@ pub(super) struct XksProxyArgs {
     /// Where to listen; without a certificate only on a loopback address
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4600")]
     listen: SocketAddr,
-    /// Speak TLS with the certificate chain in this PEM file
+    /// Speak TLS with the certificate chain in this PEM file; it and the key are read again on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The private key of the certificate, in a PEM file
@@ -65,7 +65,7 @@ pub(super) struct CreateCredentialArgs {
 
 pub(super) fn run(args: &XksProxyArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
     check_prefix(&args.path_prefix)?;
-    let tls = identity(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
+    let tls = tls_source(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
     let user: UserName = args
         .user
         .parse()
@@ -86,7 +86,7 @@ pub(super) fn run(args: &XksProxyArgs, keystore: &KeystoreArgs, output: Output) 
     service.identities().user(&user).map_err(|refusal| CliError::Kms { operation: "GetUser", refusal })?;
     telemetry::start("info");
     let scheme = if tls.is_some() { "https" } else { "http" };
-    serve::serve_xks_proxy(args.listen, tls.as_ref(), config, service, |address| {
+    serve::serve_xks_proxy(args.listen, tls, config, service, |address| {
         let uri = format!("{scheme}://{address}{}/kms/xks/v1", args.path_prefix);
         // A reader who went away does not keep anybody from being served.
         let _ = output.show(&json!({ "Uri": uri }), |_| format!("serving external keys at {uri}"));

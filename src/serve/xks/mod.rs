@@ -195,7 +195,7 @@ impl XksApp {
         };
         // The Region is that of whoever calls; it is part of what is signed.
         let region = signature::signed_region(head).ok_or(Refusal::AuthenticationFailed)?;
-        let scope = Scope { region, service: SERVICE };
+        let scope = Scope { regions: &[region], service: SERVICE };
         match signature::verify(head, body, &scope, SystemClock.now(), find) {
             Ok(_) => Ok(caller),
             Err(SignatureError::Kms(error)) => Err(wire::refusal(&error)),

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_kms::primitives::{Blob, DateTime};
-use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyMetadata as SdkMetadata};
+use aws_sdk_kms::types::{
+    EncryptionAlgorithmSpec, KeyMetadata as SdkMetadata, MultiRegionConfiguration as SdkConfiguration,
+    MultiRegionKey as SdkMultiRegionKey,
+};
 
 use crate::error::KmsError;
 use crate::model::*;
@@ -83,9 +86,25 @@ pub(super) fn metadata(found: &SdkMetadata) -> Result<KeyMetadata, KmsError> {
         key_spec,
         algorithms: Algorithms::of(key_spec, key_usage),
         multi_region: found.multi_region().unwrap_or(false),
+        multi_region_configuration: found.multi_region_configuration().map(related).transpose()?,
         pending_deletion_window_in_days: found
             .pending_deletion_window_in_days()
             .and_then(|days| u32::try_from(days).ok()),
         current_key_material_id: parsed_if("CurrentKeyMaterialId", found.current_key_material_id())?,
     })
+}
+
+fn related(found: &SdkConfiguration) -> Result<MultiRegionConfiguration, KmsError> {
+    Ok(MultiRegionConfiguration {
+        multi_region_key_type: parsed(
+            "MultiRegionKeyType",
+            found.multi_region_key_type().map(|kind| kind.as_str()),
+        )?,
+        primary_key: related_key(member("PrimaryKey", found.primary_key())?)?,
+        replica_keys: found.replica_keys().iter().map(related_key).collect::<Result<_, _>>()?,
+    })
+}
+
+fn related_key(found: &SdkMultiRegionKey) -> Result<MultiRegionKey, KmsError> {
+    Ok(MultiRegionKey { arn: parsed("Arn", found.arn())?, region: parsed("Region", found.region())? })
 }

@@ -218,6 +218,9 @@ impl KeyService for RemoteKms {
     }
 
     managed_there! {
+        get_key_last_usage(GetKeyLastUsageRequest) -> GetKeyLastUsageResponse;
+        replicate_key(ReplicateKeyRequest) -> ReplicateKeyResponse;
+        update_primary_region(UpdatePrimaryRegionRequest) -> UpdatePrimaryRegionResponse;
         create_key(CreateKeyRequest) -> CreateKeyResponse;
         list_keys(ListKeysRequest) -> ListKeysResponse;
         update_key_description(UpdateKeyDescriptionRequest) -> UpdateKeyDescriptionResponse;

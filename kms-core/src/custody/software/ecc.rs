@@ -65,6 +65,19 @@ fn curve(spec: KeySpec) -> Result<&'static Curve, CustodyError> {
     CURVES.iter().find(|curve| curve.spec == spec).ok_or(CustodyError::Unsupported("elliptic curves"))
 }
 
+/// Whether a signature is one of the message by the holder of the private key to `public`.
+pub(super) fn verify(
+    spec: KeySpec,
+    public: &[u8],
+    kind: MessageType,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<bool, CustodyError> {
+    let curve = curve(spec)?;
+    let digest = digest_of(curve.digest, kind, message)?;
+    Ok(UnparsedPublicKey::new(curve.verification, public).verify_digest(&digest, signature).is_ok())
+}
+
 /// A key pair on one of the curves. Its key usage decides whether it signs or agrees.
 pub(super) struct EccPair {
     curve: &'static Curve,
@@ -134,9 +147,7 @@ impl OpenMaterial for EccPair {
         signature: &[u8],
     ) -> Result<bool, CustodyError> {
         self.check(algorithm)?;
-        let digest = digest_of(self.curve.digest, kind, message)?;
-        let public = UnparsedPublicKey::new(self.curve.verification, &self.public_key);
-        Ok(public.verify_digest(&digest, signature).is_ok())
+        verify(self.curve.spec, &self.public_key, kind, message, signature)
     }
 
     fn derive_shared_secret(&self, peer: &[u8]) -> Result<Plaintext, CustodyError> {

@@ -1,7 +1,7 @@
 //! Ed25519 key pairs.
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, Curve25519SeedBin, PublicKeyX509Der};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use ed25519_dalek::{Digest, Sha512, Signature, SigningKey};
 use zeroize::Zeroizing;
 
@@ -40,6 +40,11 @@ impl EdwardsPair {
 /// The hash that Ed25519ph signs. The message is a digest by the rules of the API, and is hashed all the same.
 fn prehash(message: &[u8]) -> Sha512 {
     Sha512::new().chain_update(message)
+}
+
+/// Whether a signature is one of the message by the holder of the private key to `public`.
+pub(super) fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
 }
 
 /// Whether the algorithm is the prehashed one. The API ties each of the two to a message type.
@@ -89,7 +94,6 @@ impl OpenMaterial for EdwardsPair {
             let public = self.prehashed.verifying_key();
             return Ok(public.verify_prehashed_strict(prehash(message), None, &signature).is_ok());
         }
-        let public = aws_lc_rs::signature::UnparsedPublicKey::new(&ED25519, &self.public_key);
-        Ok(public.verify(message, signature).is_ok())
+        Ok(verify(&self.public_key, message, signature))
     }
 }

@@ -116,6 +116,17 @@ impl MlDsaPair {
     }
 }
 
+/// Whether a signature is one of the message by the holder of the private key to `public`.
+pub(super) fn verify(
+    spec: KeySpec,
+    public: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<bool, CustodyError> {
+    let verification = parameters(spec)?.verification;
+    Ok(UnparsedPublicKey::new(verification, public).verify(message, signature).is_ok())
+}
+
 fn parameters(spec: KeySpec) -> Result<&'static Parameters, CustodyError> {
     PARAMETERS.iter().find(|set| set.spec == spec).ok_or(CustodyError::Unsupported("ML-DSA"))
 }
@@ -165,6 +176,6 @@ impl OpenMaterial for MlDsaPair {
         if is_mu(algorithm, kind)? {
             return Ok((self.parameters.verify_mu)(public, message, signature));
         }
-        Ok(UnparsedPublicKey::new(self.parameters.verification, public).verify(message, signature).is_ok())
+        verify(self.parameters.spec, public, message, signature)
     }
 }

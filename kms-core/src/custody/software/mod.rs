@@ -151,6 +151,9 @@ impl KeyCustody for SoftwareCustody {
 }
 
 #[cfg(test)]
+mod known_answers;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::seal::{Purpose, RootKey};

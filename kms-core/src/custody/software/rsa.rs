@@ -68,6 +68,19 @@ pub(super) fn digest_of(
     }
 }
 
+/// Whether a signature is one of the message by the holder of the private key to `public`.
+pub(super) fn verify(
+    algorithm: SigningAlgorithm,
+    public: &[u8],
+    kind: MessageType,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<bool, CustodyError> {
+    let Scheme { digest, verification, .. } = scheme(algorithm)?;
+    let digest = digest_of(digest, kind, message)?;
+    Ok(UnparsedPublicKey::new(verification, public).verify_digest(&digest, signature).is_ok())
+}
+
 fn oaep(algorithm: EncryptionAlgorithm) -> Result<&'static OaepAlgorithm, CustodyError> {
     match algorithm {
         EncryptionAlgorithm::RsaesOaepSha1 => Ok(&OAEP_SHA1_MGF1SHA1),
@@ -144,9 +157,7 @@ impl OpenMaterial for RsaPair {
         message: &[u8],
         signature: &[u8],
     ) -> Result<bool, CustodyError> {
-        let Scheme { digest, verification, .. } = scheme(algorithm)?;
-        let digest = digest_of(digest, kind, message)?;
-        Ok(UnparsedPublicKey::new(verification, &self.public_key).verify_digest(&digest, signature).is_ok())
+        verify(algorithm, &self.public_key, kind, message, signature)
     }
 
     fn encrypt_to_public(

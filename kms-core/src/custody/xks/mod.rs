@@ -52,8 +52,8 @@ pub struct XksProvider {
 
 impl XksProvider {
     /// A provider that seals the own material of keys with `sealer`, and signs as coming from `region`.
-    pub fn new(sealer: Sealer, region: Region) -> Self {
-        Self { sealer: Arc::new(sealer), region }
+    pub fn new(sealer: Arc<Sealer>, region: Region) -> Self {
+        Self { sealer, region }
     }
 
     fn client(&self, config: &KeyStoreConfig) -> Result<ProxyClient, ProxyError> {

@@ -12,9 +12,11 @@ mod import;
 mod key_pairs;
 mod keys;
 mod policies;
+mod regions;
 mod rotation;
 mod signatures;
 mod tags;
+mod usage;
 
 pub use agreement::*;
 pub use aliases::*;
@@ -25,9 +27,11 @@ pub use import::*;
 pub use key_pairs::*;
 pub use keys::*;
 pub use policies::*;
+pub use regions::*;
 pub use rotation::*;
 pub use signatures::*;
 pub use tags::*;
+pub use usage::*;
 
 /// The paging members of a `List*` request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

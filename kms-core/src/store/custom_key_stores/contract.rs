@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{PinSource, ProxyConfig, ProxyCredential, SecretText, TokenConfig, XksProxyConnectivity};
 use crate::store::contract::Fixture;
-use crate::store::{read, write};
+use crate::store::{Locality, read, write};
 
 fn record(name: &str, config: KeyStoreConfig) -> CustomKeyStoreRecord {
     CustomKeyStoreRecord {
@@ -15,6 +15,10 @@ fn record(name: &str, config: KeyStoreConfig) -> CustomKeyStoreRecord {
         epoch: 3,
         keys: BTreeMap::from([(KeyId::generate(), None), (KeyId::generate(), Some("external".to_owned()))]),
     }
+}
+
+pub(in crate::store) fn some_key_store() -> CustomKeyStoreRecord {
+    record("a", token())
 }
 
 fn token() -> KeyStoreConfig {
@@ -65,6 +69,26 @@ pub(in crate::store) fn custom_key_stores_round_trip((store, _dir): Fixture) {
     write(&*store, |tx| Ok(tx.erase_custom_key_store(&records[1].id)?)).expect("erases");
     assert_eq!(store.scrub(), Ok(true));
     assert_eq!(read(&*store, |tx| Ok(tx.list_custom_key_stores()?)), Ok(vec![changed]));
+}
+
+pub(in crate::store) fn custom_key_stores_are_apart_by_region((store, _dir): Fixture) {
+    let region = Locality::Away("eu-west-1".parse().expect("a Region"));
+    let away = store.at(&region);
+    let (own, other) = (record("a", token()), record("a", proxy()));
+    for (store, record) in [(&*store, &own), (&*away, &other)] {
+        write(store, |tx| Ok(tx.put_custom_key_store(record)?)).expect("writes");
+    }
+    for (store, record, stranger) in [(&*store, &own, &other), (&*away, &other, &own)] {
+        read(store, |tx| {
+            assert_eq!(tx.list_custom_key_stores()?, std::slice::from_ref(record));
+            assert_eq!(tx.custom_key_store(&stranger.id)?, None);
+            assert_eq!(tx.localities()?, [Locality::Home, region.clone()]);
+            Ok(())
+        })
+        .expect("reads");
+    }
+    write(&*store, |tx| Ok(tx.erase_custom_key_store(&other.id)?)).expect("erases nothing");
+    assert_eq!(read(&*away, |tx| Ok(tx.list_custom_key_stores()?)), Ok(vec![other]));
 }
 
 #[test]

@@ -11,7 +11,13 @@ pub(in crate::store) struct KeyStoreState {
     records: BTreeMap<CustomKeyStoreId, CustomKeyStoreRecord>,
 }
 
-impl ReadKeyStores for MemoryTx {
+impl KeyStoreState {
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl ReadKeyStores for MemoryTx<'_> {
     fn custom_key_store(&self, id: &CustomKeyStoreId) -> Result<Option<CustomKeyStoreRecord>, StoreError> {
         Ok(self.key_stores(|state| state.records.get(id).cloned()))
     }
@@ -21,7 +27,7 @@ impl ReadKeyStores for MemoryTx {
     }
 }
 
-impl WriteKeyStores for MemoryTx {
+impl WriteKeyStores for MemoryTx<'_> {
     fn put_custom_key_store(&self, record: &CustomKeyStoreRecord) -> Result<(), StoreError> {
         self.key_stores(|state| state.records.insert(record.id.clone(), record.clone()));
         Ok(())

@@ -18,7 +18,11 @@ impl SqliteTx<'_> {
             let id: String = row.get(0).map_err(backend)?;
             let sealed: Vec<u8> = row.get(1).map_err(backend)?;
             let corrupt = |_| StoreError::Corrupt { what: format!("custom key store {id:?}") };
-            records.push(self.codec.open_key_store(&id.parse().map_err(corrupt)?, &sealed)?);
+            records.push(self.codec.open_key_store(
+                &self.locality,
+                &id.parse().map_err(corrupt)?,
+                &sealed,
+            )?);
         }
         Ok(records)
     }
@@ -26,28 +30,32 @@ impl SqliteTx<'_> {
 
 impl ReadKeyStores for SqliteTx<'_> {
     fn custom_key_store(&self, id: &CustomKeyStoreId) -> Result<Option<CustomKeyStoreRecord>, StoreError> {
-        let sql = "SELECT id, sealed FROM custom_key_store WHERE id = ?1";
-        Ok(self.key_store_rows(sql, params![id.as_str()])?.pop())
+        let sql = "SELECT id, sealed FROM custom_key_store WHERE region = ?1 AND id = ?2";
+        Ok(self.key_store_rows(sql, params![self.region(), id.as_str()])?.pop())
     }
 
     fn list_custom_key_stores(&self) -> Result<Vec<CustomKeyStoreRecord>, StoreError> {
-        self.key_store_rows("SELECT id, sealed FROM custom_key_store ORDER BY id", &[])
+        let sql = "SELECT id, sealed FROM custom_key_store WHERE region = ?1 ORDER BY id";
+        self.key_store_rows(sql, params![self.region()])
     }
 }
 
 impl WriteKeyStores for SqliteTx<'_> {
     fn put_custom_key_store(&self, record: &CustomKeyStoreRecord) -> Result<(), StoreError> {
         self.execute(
-            "INSERT INTO custom_key_store (id, sealed) VALUES (?1, ?2)
+            "INSERT INTO custom_key_store (id, region, sealed) VALUES (?1, ?2, ?3)
              ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed",
-            params![record.id.as_str(), self.codec.seal_key_store(record)?],
+            params![record.id.as_str(), self.region(), self.codec.seal_key_store(&self.locality, record)?],
         )
     }
 
     fn erase_custom_key_store(&self, id: &CustomKeyStoreId) -> Result<(), StoreError> {
-        let row = params![id.as_str()];
-        self.execute("UPDATE custom_key_store SET sealed = zeroblob(length(sealed)) WHERE id = ?1", row)?;
-        self.execute("DELETE FROM custom_key_store WHERE id = ?1", row)?;
+        let row = params![self.region(), id.as_str()];
+        self.execute(
+            "UPDATE custom_key_store SET sealed = zeroblob(length(sealed)) WHERE region = ?1 AND id = ?2",
+            row,
+        )?;
+        self.execute("DELETE FROM custom_key_store WHERE region = ?1 AND id = ?2", row)?;
         self.request_scrub()
     }
 }

@@ -12,7 +12,7 @@ pub(in crate::store) struct IdentityState {
     access_keys: BTreeMap<AccessKeyId, (AccessKey, SecretAccessKey)>,
 }
 
-impl ReadIdentities for MemoryTx {
+impl ReadIdentities for MemoryTx<'_> {
     fn user(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
         Ok(self.identities(|state| state.users.get(name).cloned()))
     }
@@ -34,7 +34,7 @@ impl ReadIdentities for MemoryTx {
     }
 }
 
-impl WriteIdentities for MemoryTx {
+impl WriteIdentities for MemoryTx<'_> {
     fn put_user(&self, record: &UserRecord) -> Result<(), StoreError> {
         self.identities(|state| state.users.insert(record.name.clone(), record.clone()));
         Ok(())

@@ -7,7 +7,7 @@ use super::tx::PostgresTx;
 use super::{LOCK_FOR_AUDIT, reading, writing};
 use crate::audit::{AuditError, AuditStore, AuditTx, AuditWork, Block, ChainHash, SignedHead};
 use crate::model::Timestamp;
-use crate::store::{RecordCodec, StoreError};
+use crate::store::{Locality, RecordCodec, StoreError};
 
 /// The audit log of all replicas, in the database of their keys.
 pub struct PostgresAuditStore {
@@ -29,10 +29,10 @@ impl PostgresAuditStore {
 
     fn read<T>(
         &self,
-        mut work: impl FnMut(&PostgresTx<'_>) -> Result<T, StoreError>,
+        mut work: impl FnMut(&PostgresTx<'_, '_>) -> Result<T, StoreError>,
     ) -> Result<T, AuditError> {
         let found = RefCell::new(None);
-        reading::<AuditError>(&self.pool, &self.codec, &mut |tx| {
+        reading::<AuditError>(&self.pool, &self.codec, &Locality::Home, &mut |tx| {
             *found.borrow_mut() = Some(work(tx)?);
             Ok(())
         })?;
@@ -51,7 +51,8 @@ impl From<StoreError> for AuditError {
 
 impl AuditStore for PostgresAuditStore {
     fn with_tx(&self, work: AuditWork<'_>) -> Result<(), AuditError> {
-        writing::<AuditError>(&self.pool, &self.codec, LOCK_FOR_AUDIT, &mut |tx| work(tx), |_, _| {})
+        let Self { pool, codec } = self;
+        writing::<AuditError>(pool, codec, &Locality::Home, LOCK_FOR_AUDIT, &mut |tx| work(tx), |_, _| {})
     }
 
     fn head(&self) -> Result<Option<SignedHead>, AuditError> {
@@ -69,7 +70,7 @@ impl AuditStore for PostgresAuditStore {
     }
 }
 
-impl AuditTx for PostgresTx<'_> {
+impl AuditTx for PostgresTx<'_, '_> {
     fn head(&self) -> Result<Option<SignedHead>, AuditError> {
         Ok(head(self)?)
     }
@@ -105,12 +106,12 @@ impl AuditTx for PostgresTx<'_> {
     }
 }
 
-fn head(tx: &PostgresTx<'_>) -> Result<Option<SignedHead>, StoreError> {
+fn head(tx: &PostgresTx<'_, '_>) -> Result<Option<SignedHead>, StoreError> {
     let found = tx.row("SELECT body, signature FROM audit_head", &[])?;
     Ok(found.map(|row| SignedHead { body: row.get(0), signature: row.get(1) }))
 }
 
-fn blocks(tx: &PostgresTx<'_>, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+fn blocks(tx: &PostgresTx<'_, '_>, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.rows(
         "SELECT first, count, time, start_hash, end_hash, records, signature FROM audit_block

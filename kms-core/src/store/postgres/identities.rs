@@ -4,7 +4,7 @@ use super::tx::PostgresTx;
 use crate::model::{AccessKey, AccessKeyId, SecretAccessKey, Timestamp, UserName};
 use crate::store::{ReadIdentities, StoreError, UserRecord, WriteIdentities};
 
-impl PostgresTx<'_> {
+impl PostgresTx<'_, '_> {
     fn user_row(&self, row: &Row) -> Result<UserRecord, StoreError> {
         let (name, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
         let parsed = name.parse().map_err(|_| StoreError::Corrupt { what: format!("user {name:?}") })?;
@@ -24,7 +24,7 @@ impl PostgresTx<'_> {
     }
 }
 
-impl ReadIdentities for PostgresTx<'_> {
+impl ReadIdentities for PostgresTx<'_, '_> {
     fn user(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
         let found = self.row("SELECT name, sealed FROM kms_user WHERE name = $1", &[&name.as_str()])?;
         found.map(|row| self.user_row(&row)).transpose()
@@ -49,7 +49,7 @@ impl ReadIdentities for PostgresTx<'_> {
     }
 }
 
-impl WriteIdentities for PostgresTx<'_> {
+impl WriteIdentities for PostgresTx<'_, '_> {
     fn put_user(&self, record: &UserRecord) -> Result<(), StoreError> {
         self.execute(
             "INSERT INTO kms_user (name, sealed) VALUES ($1, $2)

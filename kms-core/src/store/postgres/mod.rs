@@ -16,7 +16,7 @@ mod custom_key_stores;
 mod identities;
 mod tx;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
@@ -24,18 +24,23 @@ use postgres::error::SqlState;
 pub use audit::PostgresAuditStore;
 pub use connect::PostgresConfig;
 
-use super::{MetadataStore, ReadWork, RecordCodec, StoreError, WriteWork};
+use super::{Locality, MetadataStore, ReadWork, RecordCodec, StoreError, WriteWork};
 use crate::error::KmsError;
 use connect::{Connection, Pool, detail};
-use tx::{Failure, PostgresTx};
+use tx::{Begun, Failure, PostgresTx};
 
 /// How old the counter of changes may be: how late a change by another replica may act here.
 pub const FRESHNESS: Duration = Duration::from_millis(50);
 /// How often a transaction is run, at most.
 const ATTEMPTS: u32 = 5;
 /// The steps from an empty database to the present schema. A step is never changed, only added.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("custom_key_stores.sql"), include_str!("marks.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("custom_key_stores.sql"),
+    include_str!("marks.sql"),
+    include_str!("usage.sql"),
+    include_str!("../regional_key_stores.sql"),
+];
 /// Locks out whoever else might migrate the same database at this moment: any number does.
 const MIGRATION_LOCK: i64 = 0x6b6d_7366;
 
@@ -51,7 +56,14 @@ const LOCK_FOR_AUDIT: &str = "WITH locked AS (SELECT pg_advisory_xact_lock(7)), 
      SELECT 0::bigint, pg_current_xact_id()::text, made.id::text FROM made";
 
 /// A [`MetadataStore`] in a PostgreSQL database.
+#[derive(Clone)]
 pub struct PostgresStore {
+    database: Arc<Database>,
+    locality: Locality,
+}
+
+/// What all Regions share.
+struct Database {
     pool: Pool,
     codec: RecordCodec,
     /// The counter as it was last seen, and when.
@@ -67,7 +79,8 @@ impl std::fmt::Debug for PostgresStore {
 impl PostgresStore {
     /// Opens a database whose schema is up to date; see [`PostgresHeader::migrate`].
     pub fn open(config: &PostgresConfig, codec: RecordCodec) -> Self {
-        Self { pool: Pool::new(config.clone()), codec, seen: Mutex::new(None) }
+        let database = Database { pool: Pool::new(config.clone()), codec, seen: Mutex::new(None) };
+        Self { database: Arc::new(database), locality: Locality::Home }
     }
 }
 
@@ -210,16 +223,17 @@ fn attempts<E: From<StoreError>>(
 fn reading<E: From<StoreError>>(
     pool: &Pool,
     codec: &RecordCodec,
-    work: &mut dyn FnMut(&PostgresTx<'_>) -> Result<(), E>,
+    locality: &Locality,
+    work: &mut dyn FnMut(&PostgresTx<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
     attempts(pool, |connection| {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         if let Err(error) = connection.client.batch_execute(begin) {
             return Attempt::Again(backend(error).into());
         }
-        let tx = PostgresTx::new(connection, codec);
-        let result = work(&tx);
-        let failure = tx.failure();
+        let begun = Begun::new(connection);
+        let result = work(&PostgresTx::new(&begun, codec, locality));
+        let failure = begun.failure();
         // A connection that does not take this is not given back.
         let _ = connection.client.batch_execute("COMMIT");
         match (result, failure) {
@@ -234,13 +248,14 @@ fn reading<E: From<StoreError>>(
 fn writing<E: From<StoreError>>(
     pool: &Pool,
     codec: &RecordCodec,
+    locality: &Locality,
     lock: &'static str,
-    work: &mut dyn FnMut(&PostgresTx<'_>) -> Result<(), E>,
+    work: &mut dyn FnMut(&PostgresTx<'_, '_>) -> Result<(), E>,
     mut committed: impl FnMut(u64, Instant),
 ) -> Result<(), E> {
     attempts(pool, |connection| {
-        let Begun { counter, id, mark, locked } = match begin_change(connection, lock) {
-            Ok(begun) => begun,
+        let Locked { counter, id, mark, since } = match begin_change(connection, lock) {
+            Ok(locked) => locked,
             Err(error) => {
                 let _ = connection.client.batch_execute("ROLLBACK");
                 return match error {
@@ -249,9 +264,9 @@ fn writing<E: From<StoreError>>(
                 };
             }
         };
-        let tx = PostgresTx::new(connection, codec);
-        let result = work(&tx);
-        let failure = tx.failure();
+        let begun = Begun::new(connection);
+        let result = work(&PostgresTx::new(&begun, codec, locality));
+        let failure = begun.failure();
         if let Err(error) = result {
             let _ = connection.client.batch_execute("ROLLBACK");
             return match failure {
@@ -271,29 +286,29 @@ fn writing<E: From<StoreError>>(
                 Err(error) => return Attempt::Failed(error.into()),
             },
         }
-        committed(counter, locked);
+        committed(counter, since);
         Attempt::Done
     })
 }
 
 /// A transaction that holds its lock.
-struct Begun {
+struct Locked {
     counter: u64,
     /// Its number.
     id: String,
     /// What it leaves in the database if it is committed.
     mark: String,
     /// When the lock was there.
-    locked: Instant,
+    since: Instant,
 }
 
 /// Begins a transaction and takes a lock.
-fn begin_change(connection: &mut Connection, lock: &'static str) -> Result<Begun, StoreError> {
+fn begin_change(connection: &mut Connection, lock: &'static str) -> Result<Locked, StoreError> {
     connection.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").map_err(backend)?;
     let statement = connection.statement(lock).map_err(backend)?;
     let row = connection.client.query_one(&statement, &[]).map_err(backend)?;
     let counter = row.get::<_, i64>(0).cast_unsigned();
-    Ok(Begun { counter, id: row.get(1), mark: row.get(2), locked: Instant::now() })
+    Ok(Locked { counter, id: row.get(1), mark: row.get(2), since: Instant::now() })
 }
 
 /// Whether a transaction was committed whose commit was not answered: whether its mark is there, once it is over.
@@ -338,28 +353,35 @@ fn is_under_way(connection: &mut Connection, id: &str) -> Result<bool, StoreErro
 
 impl MetadataStore for PostgresStore {
     fn with_read(&self, work: ReadWork<'_>) -> Result<(), KmsError> {
-        reading(&self.pool, &self.codec, &mut |tx| work(tx))
+        let Database { pool, codec, .. } = &*self.database;
+        reading(pool, codec, &self.locality, &mut |tx| work(tx))
     }
 
     fn with_write(&self, work: WriteWork<'_>) -> Result<(), KmsError> {
-        writing(&self.pool, &self.codec, LOCK_FOR_CHANGE, &mut |tx| work(tx), |counter, locked| {
+        let Database { pool, codec, seen } = &*self.database;
+        let work = &mut |tx: &PostgresTx<'_, '_>| work(tx);
+        writing(pool, codec, &self.locality, LOCK_FOR_CHANGE, work, |counter, locked| {
             // Nobody else has changed anything between the lock and the commit.
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if seen.is_none_or(|(known, _)| known < counter) {
                 *seen = Some((counter, locked));
             }
         })
     }
 
+    fn at(&self, locality: &Locality) -> Arc<dyn MetadataStore> {
+        Arc::new(Self { database: Arc::clone(&self.database), locality: locality.clone() })
+    }
+
     fn change_counter(&self) -> Result<u64, StoreError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.database.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((counter, at)) = *seen
             && at.elapsed() < FRESHNESS
         {
             return Ok(counter);
         }
         let mut found = None;
-        attempts(&self.pool, |connection| {
+        attempts(&self.database.pool, |connection| {
             let at = Instant::now();
             let asked = connection
                 .statement("SELECT counter FROM change")
@@ -381,9 +403,9 @@ impl MetadataStore for PostgresStore {
     }
 
     fn scrub(&self) -> Result<bool, StoreError> {
-        let mut connection = self.pool.take()?;
+        let mut connection = self.database.pool.take()?;
         let scrubbed = scrub(&mut connection);
-        self.pool.give(connection);
+        self.database.pool.give(connection);
         match scrubbed {
             Err(StoreError::Busy) => Ok(false),
             other => other,

@@ -8,10 +8,10 @@ use postgres::{Error, Row};
 
 use super::backend;
 use super::connect::Connection;
-use crate::model::{AliasName, GrantId, KeyId, MaterialId, Timestamp};
+use crate::model::{AliasName, GrantId, KeyId, KeyLastUsage, MaterialId, Timestamp};
 use crate::store::sql::{parse_key_id, sql_limit};
 use crate::store::{
-    AliasRecord, GrantFilter, GrantRecord, KeyRecord, ReadTx, RecordCodec, StoreError, WriteTx,
+    AliasRecord, GrantFilter, GrantRecord, KeyRecord, Locality, ReadTx, RecordCodec, StoreError, WriteTx,
 };
 
 /// The values of a statement.
@@ -24,30 +24,42 @@ pub(super) enum Failure {
     MayPass,
 }
 
-/// A transaction that was begun on a connection.
-pub(super) struct PostgresTx<'a> {
-    connection: RefCell<&'a mut Connection>,
-    pub(super) codec: &'a RecordCodec,
+/// A connection on which a transaction was begun.
+pub(super) struct Begun<'c> {
+    connection: RefCell<&'c mut Connection>,
     failure: Cell<Failure>,
 }
 
-impl<'a> PostgresTx<'a> {
-    pub(super) fn new(connection: &'a mut Connection, codec: &'a RecordCodec) -> Self {
-        Self { connection: RefCell::new(connection), codec, failure: Cell::new(Failure::None) }
-    }
-
-    /// The Region of the rows: that of the keystore.
-    fn region(&self) -> &'static str {
-        ""
+impl<'c> Begun<'c> {
+    pub(super) fn new(connection: &'c mut Connection) -> Self {
+        Self { connection: RefCell::new(connection), failure: Cell::new(Failure::None) }
     }
 
     /// What a statement of this transaction failed with.
     pub(super) fn failure(&self) -> Failure {
         self.failure.get()
     }
+}
+
+/// A transaction, looking at one Region.
+pub(super) struct PostgresTx<'a, 'c> {
+    begun: &'a Begun<'c>,
+    pub(super) codec: &'a RecordCodec,
+    pub(super) locality: Locality,
+}
+
+impl<'a, 'c> PostgresTx<'a, 'c> {
+    pub(super) fn new(begun: &'a Begun<'c>, codec: &'a RecordCodec, locality: &Locality) -> Self {
+        Self { begun, codec, locality: locality.clone() }
+    }
+
+    /// The Region of the rows.
+    pub(super) fn region(&self) -> &str {
+        self.locality.column()
+    }
 
     pub(super) fn rows(&self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, StoreError> {
-        let mut connection = self.connection.borrow_mut();
+        let mut connection = self.begun.connection.borrow_mut();
         let statement = connection.statement(sql).map_err(|error| self.failed(error))?;
         connection.client.query(&statement, values).map_err(|error| self.failed(error))
     }
@@ -57,7 +69,7 @@ impl<'a> PostgresTx<'a> {
     }
 
     pub(super) fn execute(&self, sql: &'static str, values: Values<'_>) -> Result<(), StoreError> {
-        let mut connection = self.connection.borrow_mut();
+        let mut connection = self.begun.connection.borrow_mut();
         let statement = connection.statement(sql).map_err(|error| self.failed(error))?;
         connection.client.execute(&statement, values).map(drop).map_err(|error| self.failed(error))
     }
@@ -67,7 +79,7 @@ impl<'a> PostgresTx<'a> {
         let conflict = error.code().is_some_and(|code| conflict.contains(code));
         let error = backend(error);
         if conflict || matches!(error, StoreError::Unavailable { .. }) {
-            self.failure.set(Failure::MayPass);
+            self.begun.failure.set(Failure::MayPass);
         }
         error
     }
@@ -81,7 +93,12 @@ impl<'a> PostgresTx<'a> {
         let open = |row: &Row| {
             let (grant_id, key_id, sealed): (String, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
             let corrupt = || StoreError::Corrupt { what: format!("grant {grant_id:?}") };
-            self.codec.open_grant(&grant_id.parse().map_err(|_| corrupt())?, &parse_key_id(&key_id)?, &sealed)
+            self.codec.open_grant(
+                &self.locality,
+                &grant_id.parse().map_err(|_| corrupt())?,
+                &parse_key_id(&key_id)?,
+                &sealed,
+            )
         };
         rows.iter().map(open).collect()
     }
@@ -89,7 +106,7 @@ impl<'a> PostgresTx<'a> {
     fn alias_row(&self, row: &Row) -> Result<AliasRecord, StoreError> {
         let (name, key_id, sealed): (String, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
         let parsed = name.parse().map_err(|_| StoreError::Corrupt { what: format!("alias {name:?}") })?;
-        self.codec.open_alias(&parsed, &parse_key_id(&key_id)?, &sealed)
+        self.codec.open_alias(&self.locality, &parsed, &parse_key_id(&key_id)?, &sealed)
     }
 }
 
@@ -97,13 +114,13 @@ fn key_ids(rows: &[Row]) -> Result<Vec<KeyId>, StoreError> {
     rows.iter().map(|row| parse_key_id(row.get(0))).collect()
 }
 
-impl ReadTx for PostgresTx<'_> {
+impl ReadTx for PostgresTx<'_, '_> {
     fn key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let found = self.row(
             "SELECT sealed FROM kms_key WHERE region = $1 AND key_id = $2",
             &[&self.region(), &key_id.to_string()],
         )?;
-        found.map(|row| self.codec.open_key(key_id, row.get(0))).transpose()
+        found.map(|row| self.codec.open_key(&self.locality, key_id, row.get(0))).transpose()
     }
 
     fn material_handle(
@@ -113,7 +130,7 @@ impl ReadTx for PostgresTx<'_> {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let sql = "SELECT sealed FROM material WHERE region = $1 AND key_id = $2 AND material_id = $3";
         let found = self.row(sql, &[&self.region(), &key_id.to_string(), &material_id.to_string()])?;
-        found.map(|row| self.codec.open_handle(key_id, material_id, row.get(0))).transpose()
+        found.map(|row| self.codec.open_handle(&self.locality, key_id, material_id, row.get(0))).transpose()
     }
 
     fn alias(&self, name: &AliasName) -> Result<Option<AliasRecord>, StoreError> {
@@ -208,15 +225,45 @@ impl ReadTx for PostgresTx<'_> {
         let sql = "SELECT key_id FROM kms_key WHERE region = $1 AND next_due <= $2 ORDER BY next_due, key_id LIMIT $3";
         key_ids(&self.rows(sql, &[&self.region(), &now.as_millis(), &sql_limit(limit)])?)
     }
+
+    fn last_usage(&self, key_id: &KeyId) -> Result<Option<KeyLastUsage>, StoreError> {
+        let found = self.row(
+            "SELECT sealed FROM key_usage WHERE region = $1 AND key_id = $2",
+            &[&self.region(), &key_id.to_string()],
+        )?;
+        found.map(|row| self.codec.open_usage(&self.locality, key_id, row.get(0))).transpose()
+    }
+
+    fn usage_recorded_since(&self) -> Result<Timestamp, StoreError> {
+        let found = self.row("SELECT since FROM usage_tracking", &[])?;
+        let row = found.ok_or_else(|| StoreError::Corrupt { what: "the last use of keys".into() })?;
+        Ok(Timestamp::from_millis(row.get(0)))
+    }
+
+    fn localities(&self) -> Result<Vec<Locality>, StoreError> {
+        // Jumps from one Region to the next in the primary key, however many keys there are.
+        let sql = "WITH RECURSIVE found (region) AS (
+                       SELECT min(region) FROM kms_key
+                       UNION ALL
+                       SELECT (SELECT min(region) FROM kms_key WHERE region > found.region)
+                       FROM found WHERE found.region IS NOT NULL
+                   ) SELECT region FROM found WHERE region IS NOT NULL
+                   UNION SELECT region COLLATE \"C\" FROM custom_key_store ORDER BY 1";
+        let parse = |row: &Row| {
+            let text: String = row.get(0);
+            Locality::from_column(&text).ok_or(StoreError::Corrupt { what: format!("Region {text:?}") })
+        };
+        self.rows(sql, &[])?.iter().map(parse).collect()
+    }
 }
 
-impl WriteTx for PostgresTx<'_> {
+impl WriteTx for PostgresTx<'_, '_> {
     fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
         let next_due = record.next_due().map(Timestamp::as_millis);
         self.execute(
             "INSERT INTO kms_key (region, key_id, next_due, sealed) VALUES ($1, $2, $3, $4)
              ON CONFLICT (region, key_id) DO UPDATE SET next_due = excluded.next_due, sealed = excluded.sealed",
-            &[&self.region(), &record.key_id.to_string(), &next_due, &self.codec.seal_key(record)?],
+            &[&self.region(), &record.key_id.to_string(), &next_due, &self.codec.seal_key(&self.locality, record)?],
         )
     }
 
@@ -226,7 +273,7 @@ impl WriteTx for PostgresTx<'_> {
         material_id: &MaterialId,
         handle: &[u8],
     ) -> Result<(), StoreError> {
-        let sealed = self.codec.seal_handle(key_id, material_id, handle)?;
+        let sealed = self.codec.seal_handle(&self.locality, key_id, material_id, handle)?;
         self.execute(
             "INSERT INTO material (region, key_id, material_id, sealed) VALUES ($1, $2, $3, $4)
              ON CONFLICT (region, key_id, material_id) DO UPDATE SET sealed = excluded.sealed",
@@ -245,6 +292,7 @@ impl WriteTx for PostgresTx<'_> {
         self.execute("DELETE FROM material WHERE region = $1 AND key_id = $2", &[&region, &key_id])?;
         self.execute("DELETE FROM alias WHERE region = $1 AND key_id = $2", &[&region, &key_id])?;
         self.execute("DELETE FROM kms_grant WHERE region = $1 AND key_id = $2", &[&region, &key_id])?;
+        self.execute("DELETE FROM key_usage WHERE region = $1 AND key_id = $2", &[&region, &key_id])?;
         self.execute("DELETE FROM kms_key WHERE region = $1 AND key_id = $2", &[&region, &key_id])?;
         self.request_scrub()
     }
@@ -257,7 +305,7 @@ impl WriteTx for PostgresTx<'_> {
                 &self.region(),
                 &record.name.as_str(),
                 &record.key_id.to_string(),
-                &self.codec.seal_alias(record)?,
+                &self.codec.seal_alias(&self.locality, record)?,
             ],
         )
     }
@@ -278,7 +326,7 @@ impl WriteTx for PostgresTx<'_> {
                 &record.grantee.lookup_name(),
                 &retiring,
                 &record.name,
-                &self.codec.seal_grant(record)?,
+                &self.codec.seal_grant(&self.locality, record)?,
             ],
         )
     }
@@ -286,6 +334,19 @@ impl WriteTx for PostgresTx<'_> {
     fn delete_grant(&self, grant_id: &GrantId) -> Result<(), StoreError> {
         let sql = "DELETE FROM kms_grant WHERE region = $1 AND grant_id = $2";
         self.execute(sql, &[&self.region(), &grant_id.to_string()])
+    }
+
+    fn put_last_usage(&self, key_id: &KeyId, usage: &KeyLastUsage) -> Result<(), StoreError> {
+        let sealed = self.codec.seal_usage(&self.locality, key_id, usage)?;
+        self.execute(
+            "INSERT INTO key_usage (region, key_id, sealed) VALUES ($1, $2, $3)
+             ON CONFLICT (region, key_id) DO UPDATE SET sealed = excluded.sealed",
+            &[&self.region(), &key_id.to_string(), &sealed],
+        )
+    }
+
+    fn at<'s>(&'s self, locality: &Locality) -> Box<dyn WriteTx + 's> {
+        Box::new(Self::new(self.begun, self.codec, locality))
     }
 
     fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {

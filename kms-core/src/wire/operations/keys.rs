@@ -2,7 +2,7 @@
 
 use super::*;
 
-const DESCRIPTION: Kind = text(0, 8192);
+pub(super) const DESCRIPTION: Kind = text(0, 8192);
 const XKS_KEY_ID: Kind = Kind::Text {
     min: 1,
     max: 128,
@@ -92,6 +92,22 @@ pub(super) const ALL: &[Operation] = &[
         },
     },
     Operation {
+        name: "GetKeyLastUsage",
+        input: ONLY_KEY,
+        run: |service, caller, input| {
+            let found =
+                service.get_key_last_usage(caller, &KeyOnlyRequest { key_id: input.get("KeyId")? })?;
+            let usage = found.key_last_usage.map(|usage| {
+                Answer::new().text("Operation", usage.operation).time("Timestamp", usage.timestamp)
+            });
+            Ok(Answer::new()
+                .text("KeyId", &found.key_id)
+                .object("KeyLastUsage", usage.unwrap_or_else(Answer::new))
+                .time("TrackingStartDate", found.tracking_start_date)
+                .time("KeyCreationDate", found.key_creation_date))
+        },
+    },
+    Operation {
         name: "EnableKey",
         input: ONLY_KEY,
         run: |service, caller, input| {
@@ -136,7 +152,7 @@ pub(super) const ALL: &[Operation] = &[
 ];
 
 /// The shape `KeyMetadata`.
-fn metadata(key: &KeyMetadata) -> Answer {
+pub(super) fn metadata(key: &KeyMetadata) -> Answer {
     let answer = Answer::new()
         .text("AWSAccountId", &key.account_id)
         .text("KeyId", key.key_id)
@@ -156,6 +172,7 @@ fn metadata(key: &KeyMetadata) -> Answer {
         .text("CustomerMasterKeySpec", key.key_spec)
         .text("KeySpec", key.key_spec)
         .flag("MultiRegion", key.multi_region)
+        .object_if("MultiRegionConfiguration", key.multi_region_configuration.as_ref().map(related))
         .number_if("PendingDeletionWindowInDays", key.pending_deletion_window_in_days)
         .text_if("CurrentKeyMaterialId", key.current_key_material_id);
     let answer = algorithms(answer, key.algorithms).texts_if("MacAlgorithms", key.algorithms.mac);
@@ -163,6 +180,15 @@ fn metadata(key: &KeyMetadata) -> Answer {
         Some(id) => answer.object("XksKeyConfiguration", Answer::new().text("Id", id)),
         None => answer,
     }
+}
+
+/// The shape `MultiRegionConfiguration`.
+fn related(configuration: &MultiRegionConfiguration) -> Answer {
+    let key = |key: &MultiRegionKey| Answer::new().text("Arn", &key.arn).text("Region", &key.region);
+    Answer::new()
+        .text("MultiRegionKeyType", configuration.multi_region_key_type)
+        .object("PrimaryKey", key(&configuration.primary_key))
+        .objects("ReplicaKeys", configuration.replica_keys.iter().map(key))
 }
 
 /// The lists of algorithms that the usage of a key has; the others are left out.

@@ -8,6 +8,7 @@ mod grants;
 mod import;
 mod keys;
 mod policies;
+mod regions;
 mod rotation;
 
 use super::Operation;
@@ -26,6 +27,7 @@ pub(super) const ALL: &[&[Operation]] = &[
     policies::ALL,
     grants::ALL,
     custom_key_stores::ALL,
+    regions::ALL,
 ];
 
 const KEY_ID: Kind = text(1, 2048);

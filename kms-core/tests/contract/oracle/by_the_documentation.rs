@@ -170,7 +170,7 @@ fn fill_in(text: &str, case: &Case) -> Option<String> {
 
 fn compare(operator: &str, written: &str, found: &str) -> bool {
     match operator {
-        "StringEquals" => written == found,
+        "StringEquals" | "Bool" => written == found,
         "StringEqualsIgnoreCase" => written.to_lowercase() == found.to_lowercase(),
         "StringLike" => like(written, found),
         "ArnLike" | "ArnEquals" => {
@@ -213,6 +213,11 @@ fn request_values(key: &str, case: &Case) -> Vec<String> {
         "aws:username" => who.arn.split_once(":user/").into_iter().map(|(_, name)| name.to_owned()).collect(),
         "aws:currenttime" => vec![NOW.to_owned()],
         "aws:sourceip" => who.ip.iter().map(|ip| (*ip).to_owned()).collect(),
+        "kms:multiregion" => vec!["true".to_owned()],
+        "kms:multiregionkeytype" => vec!["PRIMARY".to_owned()],
+        "kms:keyspec" => vec!["SYMMETRIC_DEFAULT".to_owned()],
+        "kms:keyorigin" => vec!["AWS_KMS".to_owned()],
+        "kms:resourcealiases" => vec!["alias/data".to_owned()],
         "kms:requestalias" if case.by_alias => vec!["alias/data".to_owned()],
         _ => Vec::new(),
     };
