@@ -182,6 +182,10 @@ fn nothing_is_left_after_an_unmount() {
 }
 
 /// Mounts the volume, unmounts it when told to, and stays until its standard input ends.
+fn tell(what: &str) {
+    writeln!(std::io::stdout(), "{what}").unwrap();
+}
+
 fn be_searched(dir: &Path) {
     let service: Arc<dyn KeyService> = Arc::new(Keystore::open(&dir.join("keystore"), &source(dir)).unwrap());
     let store: Arc<dyn BackingStore> = Arc::new(PosixStore::open(&dir.join("backing")).unwrap());
@@ -191,13 +195,13 @@ fn be_searched(dir: &Path) {
     let session = Session::mount(mounted, &config).unwrap();
     let unmounter = session.unmounter();
     let thread = std::thread::spawn(move || session.run());
-    println!("mounted");
+    tell("mounted");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     unmounter.unmount(false).unwrap();
     thread.join().unwrap().unwrap();
     volume.close().unwrap();
-    println!("unmounted");
+    tell("unmounted");
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest).unwrap();
 }
