@@ -74,3 +74,10 @@ pub(super) enum CliError {
     #[error("{message}")]
     Remote { message: String, advice: Option<String>, status: ExitStatus },
 }
+
+impl CliError {
+    /// An argument in which the key management service found a mistake.
+    pub(super) fn bad_argument(refusal: KmsError) -> Self {
+        Self::BadArgument(refusal.message().to_owned())
+    }
+}

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kms_core::KmsError;
 use kms_core::keystore::{Argon2Params, KeystoreError};
 use kms_core::model::Realm;
 use serde::Serialize;
@@ -68,13 +67,12 @@ pub(super) fn run(args: &KeystoreVerbArgs, output: Output) -> Result<()> {
 
 /// Where the keys of a new keystore are, in their ARNs.
 fn realm(region: Option<&str>, account: Option<&str>) -> Result<Realm> {
-    let refused = |error: KmsError| CliError::BadArgument(error.message().to_owned());
     let mut realm = Realm::local();
     if let Some(region) = region {
-        realm.region = region.parse().map_err(refused)?;
+        realm.region = region.parse().map_err(CliError::bad_argument)?;
     }
     if let Some(account) = account {
-        realm.account = account.parse().map_err(refused)?;
+        realm.account = account.parse().map_err(CliError::bad_argument)?;
     }
     Ok(realm)
 }

@@ -47,7 +47,7 @@ pub(super) fn read_state(ctx: &FileContext, file: &FileRef, domain: DomainId) ->
     file.will_need(0, backing_len.min(READ_TOGETHER));
     let mut page = [0; PAGE];
     file.read_at(&mut page, 0)?;
-    if ctx.was_cut_off(&page) {
+    if ctx.has_crashed() && was_cut_off(ctx, &page) {
         tracing::warn!("a file that was being created when the volume crashed is empty now");
         if ctx.journal.is_some() {
             // Durable at once, so that a second crash cannot mix this header with the next one.
@@ -77,17 +77,17 @@ impl FileContext {
         }
         let mut page = [0; PAGE];
         node.open_file(FileAccess::Read)?.read_at(&mut page, 0)?;
-        Ok(self.was_cut_off(&page))
+        Ok(was_cut_off(self, &page))
     }
 
     fn has_crashed(&self) -> bool {
         self.history.crashed_between(SessionNumber(0), self.session)
     }
+}
 
-    /// Whether `page`, the first one of a file that is not empty, says so.
-    fn was_cut_off(&self, page: &[u8; PAGE]) -> bool {
-        self.has_crashed() && is_torn_creation(page) && !outlived_a_session(self, page)
-    }
+/// Whether `page`, the first one of a file that is not empty, says that a crash cut off its creation, if there was one.
+fn was_cut_off(ctx: &FileContext, page: &[u8; PAGE]) -> bool {
+    is_torn_creation(page) && !outlived_a_session(ctx, page)
 }
 
 /// Whether a sector of the header that every file has was never written: the creation did not reach the disk.

@@ -17,30 +17,33 @@ def read(path):
 
 
 class Tls(unittest.TestCase):
-    def test_a_round_trip(self):
-        keystore = Keystore()
-        self.addCleanup(keystore.place.cleanup)
-        cert, key = keystore.path("cert.pem"), keystore.path("key.pem")
+    def serve(self):
+        """A server, and the files of its certificate and its key."""
+        self.keystore = Keystore()
+        self.addCleanup(self.keystore.place.cleanup)
+        cert, key = self.keystore.path("cert.pem"), self.keystore.path("key.pem")
         self_signed(cert, key)
-        server = Server(keystore, "--tls-cert", cert, "--tls-key", key)
+        server = Server(self.keystore, "--tls-cert", cert, "--tls-key", key)
         self.addCleanup(server.stop)
-        self.assertTrue(server.endpoint.startswith("https://"))
-        kms = client("kms", server.endpoint, keystore.admin, verify=cert)
+        return server, cert, key
+
+    def client(self, server, cert):
+        kms = client("kms", server.endpoint, self.keystore.admin, verify=cert)
         self.addCleanup(kms.close)
+        return kms
+
+    def test_a_round_trip(self):
+        server, cert, _ = self.serve()
+        self.assertTrue(server.endpoint.startswith("https://"))
+        kms = self.client(server, cert)
         made = kms.create_key()["KeyMetadata"]["KeyId"]
         blob = kms.encrypt(KeyId=made, Plaintext=b"x")["CiphertextBlob"]
         self.assertEqual(kms.decrypt(CiphertextBlob=blob)["Plaintext"], b"x")
 
     def test_a_renewed_certificate(self):
-        keystore = Keystore()
-        self.addCleanup(keystore.place.cleanup)
-        cert, key = keystore.path("cert.pem"), keystore.path("key.pem")
-        self_signed(cert, key)
-        server = Server(keystore, "--tls-cert", cert, "--tls-key", key)
-        self.addCleanup(server.stop)
+        server, cert, key = self.serve()
         self.renew(server, server.endpoint, cert, key)
-        kms = client("kms", server.endpoint, keystore.admin, verify=keystore.path("renewed.pem"))
-        self.addCleanup(kms.close)
+        kms = self.client(server, self.keystore.path("renewed.pem"))
         self.assertEqual(kms.list_keys()["Keys"], [])
 
     def test_a_renewed_certificate_of_a_proxy(self):

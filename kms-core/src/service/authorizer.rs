@@ -12,7 +12,7 @@ use super::grant_set::{Asked, GrantSet};
 use crate::error::KmsError;
 use crate::model::{
     Action, AliasName, Caller, CallerPolicies, EncryptionContext, GrantId, GrantOperation, KeyArn, KeyId,
-    KeyRef, MultiRegionKeyType, Principal, Realm, Timestamp,
+    KeyRef, Principal, Realm, Timestamp,
 };
 use crate::policy::{ConditionKey, Facts, IdentityPolicy, KeyPolicy, Value};
 use crate::store::KeyRecord;
@@ -351,13 +351,10 @@ impl StoredFacts<'_> {
                 }
                 ConditionKey::KeyOrigin => return vec![record.origin.as_str().into()],
                 ConditionKey::MultiRegion => return vec![Value::Bool(record.key_id.is_multi_region())],
-                ConditionKey::MultiRegionKeyType if record.key_id.is_multi_region() => {
-                    let kind = if record.is_replica() {
-                        MultiRegionKeyType::Replica
-                    } else {
-                        MultiRegionKeyType::Primary
-                    };
-                    return vec![kind.as_str().into()];
+                ConditionKey::MultiRegionKeyType => {
+                    if let Some(kind) = record.multi_region_key_type() {
+                        return vec![kind.as_str().into()];
+                    }
                 }
                 ConditionKey::ResourceTag(name) => {
                     let tags = record.tags.iter().filter(|tag| same_name(&tag.key, name));

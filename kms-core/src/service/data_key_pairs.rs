@@ -14,7 +14,12 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyPairRequest,
     ) -> Result<GenerateDataKeyPairResponse, KmsError> {
-        self.make_data_key_pair(caller, request, UsageOperation::GenerateDataKeyPair)
+        self.make_data_key_pair(
+            caller,
+            request,
+            Action::GenerateDataKeyPair,
+            UsageOperation::GenerateDataKeyPair,
+        )
     }
 
     pub(super) fn generate_data_key_pair_without_plaintext(
@@ -22,8 +27,9 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyPairWithoutPlaintextRequest,
     ) -> Result<GenerateDataKeyPairWithoutPlaintextResponse, KmsError> {
+        let action = Action::GenerateDataKeyPairWithoutPlaintext;
         let operation = UsageOperation::GenerateDataKeyPairWithoutPlaintext;
-        let made = self.make_data_key_pair(caller, request, operation)?;
+        let made = self.make_data_key_pair(caller, request, action, operation)?;
         Ok(GenerateDataKeyPairWithoutPlaintextResponse {
             private_key_ciphertext_blob: made.private_key_ciphertext_blob,
             public_key: made.public_key,
@@ -37,14 +43,9 @@ impl Core {
         &self,
         caller: &Caller,
         request: &GenerateDataKeyPairRequest,
+        action: Action,
         operation: UsageOperation,
     ) -> Result<GenerateDataKeyPairResponse, KmsError> {
-        let action = match operation {
-            UsageOperation::GenerateDataKeyPairWithoutPlaintext => {
-                Action::GenerateDataKeyPairWithoutPlaintext
-            }
-            _ => Action::GenerateDataKeyPair,
-        };
         let context = &request.encryption_context;
         let particulars = [
             algorithm_particular(EncryptionAlgorithm::SymmetricDefault),

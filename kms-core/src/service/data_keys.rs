@@ -18,7 +18,7 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyRequest,
     ) -> Result<GenerateDataKeyResponse, KmsError> {
-        self.make_data_key(caller, request, UsageOperation::GenerateDataKey)
+        self.make_data_key(caller, request, Action::GenerateDataKey, UsageOperation::GenerateDataKey)
     }
 
     pub(super) fn generate_data_key_without_plaintext(
@@ -26,7 +26,9 @@ impl Core {
         caller: &Caller,
         request: &GenerateDataKeyWithoutPlaintextRequest,
     ) -> Result<GenerateDataKeyWithoutPlaintextResponse, KmsError> {
-        let made = self.make_data_key(caller, request, UsageOperation::GenerateDataKeyWithoutPlaintext)?;
+        let action = Action::GenerateDataKeyWithoutPlaintext;
+        let operation = UsageOperation::GenerateDataKeyWithoutPlaintext;
+        let made = self.make_data_key(caller, request, action, operation)?;
         Ok(GenerateDataKeyWithoutPlaintextResponse {
             ciphertext_blob: made.ciphertext_blob,
             key_id: made.key_id,
@@ -38,12 +40,9 @@ impl Core {
         &self,
         caller: &Caller,
         request: &GenerateDataKeyRequest,
+        action: Action,
         operation: UsageOperation,
     ) -> Result<GenerateDataKeyResponse, KmsError> {
-        let action = match operation {
-            UsageOperation::GenerateDataKeyWithoutPlaintext => Action::GenerateDataKeyWithoutPlaintext,
-            _ => Action::GenerateDataKey,
-        };
         let len = data_key_len(request)?;
         let context = &request.encryption_context;
         let particulars = [algorithm_particular(EncryptionAlgorithm::SymmetricDefault)];

@@ -16,15 +16,6 @@ use crate::model::*;
 use crate::policy::{ConditionKey, Value};
 use crate::store::{FamilyRecord, KeyRecord, Locality, MaterialRecord, WriteTx};
 
-/// What conditions may ask about the part of a key among related ones.
-pub(super) fn family_particular(family: &FamilyRecord) -> (ConditionKey, Value<'static>) {
-    (ConditionKey::MultiRegionKeyType, key_type(family).as_str().into())
-}
-
-const fn key_type(family: &FamilyRecord) -> MultiRegionKeyType {
-    if family.is_primary { MultiRegionKeyType::Primary } else { MultiRegionKeyType::Replica }
-}
-
 impl Core {
     /// The related keys of a multi-Region key. One from before they were recorded is alone.
     fn family(&self, record: &KeyRecord) -> Option<FamilyRecord> {
@@ -39,7 +30,7 @@ impl Core {
             region: region.clone(),
         };
         Some(MultiRegionConfiguration {
-            multi_region_key_type: key_type(&family),
+            multi_region_key_type: record.multi_region_key_type()?,
             primary_key: key(&family.primary),
             replica_keys: family.replicas.iter().map(key).collect(),
         })

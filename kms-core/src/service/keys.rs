@@ -3,7 +3,6 @@
 use super::Core;
 use super::access::Purpose;
 use super::authorizer::Resource;
-use super::family::family_particular;
 use super::paging::{after_marker, check_range, cut, page_size};
 use super::policies;
 use super::states::OperationClass;
@@ -315,7 +314,8 @@ fn creation_particulars<'a>(
             Value::Bool(request.bypass_policy_lockout_safety_check),
         ),
     ];
-    particulars.extend(template.family.as_ref().map(family_particular));
+    let kind = template.multi_region_key_type();
+    particulars.extend(kind.map(|kind| (ConditionKey::MultiRegionKeyType, kind.as_str().into())));
     particulars.extend(tag_particulars(&request.tags));
     particulars
 }

@@ -268,6 +268,7 @@ impl WriteTx for MemoryTx<'_> {
     fn at<'a>(&'a self, locality: &Locality) -> Box<dyn WriteTx + 'a> {
         Box::new(MemoryTx { state: self.state, locality: locality.clone() })
     }
+
     fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         self.state.borrow_mut().settings.insert(name.to_owned(), value.to_vec());
         Ok(())

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AccountId, AliasName, CustomKeyStoreBinding, ExpirationModel, GrantConstraints, GrantId, GrantOperation,
-    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Principal, Region,
-    RotationType, Tag, Timestamp,
+    KeyId, KeyManager, KeyMaterialState, KeySpec, KeyState, KeyUsage, MaterialId, MultiRegionKeyType, Origin,
+    Principal, Region, RotationType, Tag, Timestamp,
 };
 use crate::policy::KeyPolicy;
 
@@ -180,6 +180,12 @@ impl KeyRecord {
             (_, _, true) => KeyState::Enabled,
             (_, _, false) => KeyState::Disabled,
         }
+    }
+
+    /// The part of a multi-Region key. One from before related keys were recorded is a primary.
+    pub fn multi_region_key_type(&self) -> Option<MultiRegionKeyType> {
+        let kind = if self.is_replica() { MultiRegionKeyType::Replica } else { MultiRegionKeyType::Primary };
+        self.key_id.is_multi_region().then_some(kind)
     }
 
     /// Whether it is a replica of a multi-Region primary. What they share is changed at the primary alone.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::sql::{parse_key_id, sql_limit};
+use super::sql::{parse_key_id, parse_locality, select_key_regions, sql_limit};
 use super::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, Locality, MetadataStore, ReadTx, ReadWork, RecordCodec,
     StoreError, WriteTx, WriteWork,
@@ -388,20 +388,10 @@ impl ReadTx for SqliteTx<'_> {
     }
 
     fn localities(&self) -> Result<Vec<Locality>, StoreError> {
-        // Jumps from one Region to the next in the primary key, however many keys there are.
-        let sql = "WITH RECURSIVE found (region) AS (
-                       SELECT min(region) FROM kms_key
-                       UNION ALL
-                       SELECT (SELECT min(region) FROM kms_key WHERE region > found.region)
-                       FROM found WHERE found.region IS NOT NULL
-                   ) SELECT region FROM found WHERE region IS NOT NULL
-                   UNION SELECT region FROM custom_key_store ORDER BY 1";
+        let sql = concat!(select_key_regions!(), "UNION SELECT region FROM custom_key_store ORDER BY 1");
         let mut statement = self.inner.prepare_cached(sql).map_err(backend)?;
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(backend)?;
-        let parse = |text: String| {
-            Locality::from_column(&text).ok_or(StoreError::Corrupt { what: format!("Region {text:?}") })
-        };
-        rows.map(|row| parse(row.map_err(backend)?)).collect()
+        rows.map(|row| parse_locality(&row.map_err(backend)?)).collect()
     }
 }
 

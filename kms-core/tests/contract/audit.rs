@@ -116,7 +116,7 @@ fn what_the_service_does_by_itself_is_recorded() {
 fn records_of_several_regions_are_in_one_log_and_name_the_key_of_each() {
     let fixture = Fixture::on_disk();
     let (kms, caller) = (&fixture.kms, &fixture.caller);
-    let key_id = fixture.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
+    let key_id = fixture.create_multi_region();
     let away: Region = "eu-west-1".parse().expect("a Region");
     let there = kms.in_region(&away).expect("served");
     let replicate = ReplicateKeyRequest::new(key_id, away.clone());

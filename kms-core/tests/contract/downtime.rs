@@ -25,13 +25,10 @@ fn after_three_years_down_everything_that_is_due_happens_once() {
         true => None,
         false => Some(fixture.encrypt(key_id, b"x").expect("encrypts")),
     });
-    let primary = fixture.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
-    let region: Region = "eu-west-1".parse().expect("a Region");
-    let request = ReplicateKeyRequest::new(primary, region.clone());
-    fixture.kms.replicate_key(&fixture.caller, &request).expect("replicates");
-    let there = fixture.kms.in_region(&region).expect("served");
-    let request = ScheduleKeyDeletionRequest { key_id: primary.into(), pending_window_in_days: Some(7) };
-    there.schedule_key_deletion(&fixture.caller, &request).expect("schedules");
+    let primary = fixture.create_multi_region();
+    fixture.replicate(primary, "eu-west-1").expect("replicates");
+    let there = fixture.in_region("eu-west-1");
+    there.schedule_deletion(primary, 7).expect("schedules");
     fixture.schedule_deletion(primary, 7).expect("schedules");
 
     let (path, clock) = (fixture.path(), fixture.clock.clone());

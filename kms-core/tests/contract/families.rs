@@ -162,29 +162,16 @@ struct Subject {
 impl Subject {
     fn new() -> Self {
         let home = Fixture::in_memory();
-        let key_id = home.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
-        let sites = REGIONS.map(|name| Fixture {
-            kms: home.kms.in_region(&region(name)).expect("served"),
-            clock: home.clock.clone(),
-            caller: home.caller.clone(),
-            dir: None,
-        });
+        let key_id = home.create_multi_region();
+        let sites = REGIONS.map(|name| home.in_region(name));
         Self { sites, key_id, blobs: Vec::new() }
     }
 
     fn apply(&mut self, step: &Step) -> Result<(), KmsError> {
         let (sites, key_id) = (&self.sites, self.key_id);
-        let caller = &sites[0].caller;
         match *step {
-            Step::Replicate(from, to) => {
-                let request = ReplicateKeyRequest::new(key_id, region(REGIONS[to]));
-                sites[from].kms.replicate_key(caller, &request).map(drop)
-            }
-            Step::Promote(from, to) => {
-                let primary_region = region(REGIONS[to]);
-                let request = UpdatePrimaryRegionRequest { key_id: key_id.into(), primary_region };
-                sites[from].kms.update_primary_region(caller, &request).map(drop)
-            }
+            Step::Replicate(from, to) => sites[from].replicate(key_id, REGIONS[to]).map(drop),
+            Step::Promote(from, to) => sites[from].promote(key_id, REGIONS[to]),
             Step::Rotate(at) => sites[at].rotate(key_id),
             Step::EnableRotation(at) => sites[at].enable_rotation(key_id, Some(90)),
             Step::Switch(at, true) => sites[at].enable(key_id),
@@ -229,10 +216,6 @@ impl Subject {
         prop_assert_eq!(key.deletion_date, oracle.keys[at].and_then(|key| key.deletion).map(days));
         Ok(())
     }
-}
-
-fn region(name: &str) -> Region {
-    name.parse().expect("a Region")
 }
 
 proptest! {

@@ -68,12 +68,23 @@ impl Fixture {
         open(&self.path(), &self.clock)
     }
 
+    /// The same service as somebody in another Region sees it.
+    pub(crate) fn in_region(&self, name: &str) -> Self {
+        let region = name.parse().expect("a Region");
+        let kms = self.kms.in_region(&region).expect("served");
+        Self { kms, clock: self.clock.clone(), caller: self.caller.clone(), dir: None }
+    }
+
     pub(crate) fn create(&self) -> KeyId {
         self.create_with(CreateKeyRequest::default())
     }
 
     pub(crate) fn create_external(&self) -> KeyId {
         self.create_with(CreateKeyRequest { origin: Some(Origin::External), ..Default::default() })
+    }
+
+    pub(crate) fn create_multi_region(&self) -> KeyId {
+        self.create_with(CreateKeyRequest { multi_region: true, ..Default::default() })
     }
 
     pub(crate) fn create_with(&self, request: CreateKeyRequest) -> KeyId {
@@ -134,6 +145,27 @@ impl Fixture {
     pub(crate) fn enable_rotation(&self, key_id: KeyId, days: Option<i32>) -> Result<(), KmsError> {
         let request = EnableKeyRotationRequest { key_id: key_id.into(), rotation_period_in_days: days };
         self.kms.enable_key_rotation(&self.caller, &request).map(drop)
+    }
+
+    pub(crate) fn replicate(&self, key_id: KeyId, to: &str) -> Result<KeyMetadata, KmsError> {
+        let request = ReplicateKeyRequest::new(key_id, to.parse()?);
+        Ok(self.kms.replicate_key(&self.caller, &request)?.replica_key_metadata)
+    }
+
+    pub(crate) fn promote(&self, key_id: KeyId, to: &str) -> Result<(), KmsError> {
+        let request = UpdatePrimaryRegionRequest { key_id: key_id.into(), primary_region: to.parse()? };
+        self.kms.update_primary_region(&self.caller, &request).map(drop)
+    }
+
+    pub(crate) fn grants(&self, key_id: KeyId) -> Vec<GrantListEntry> {
+        let request = ListGrantsRequest {
+            key_id: key_id.into(),
+            grant_id: None,
+            grantee_principal: None,
+            grantee_service_principal: None,
+            page: Page::default(),
+        };
+        self.kms.list_grants(&self.caller, &request).expect("lists").grants
     }
 
     pub(crate) fn create_alias(&self, name: &str, key_id: KeyId) -> Result<(), KmsError> {

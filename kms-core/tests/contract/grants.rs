@@ -29,15 +29,7 @@ fn encrypt(fixture: &Fixture, who: &str, key_id: KeyId, context: EncryptionConte
 }
 
 fn list(fixture: &Fixture, key_id: KeyId) -> Vec<GrantId> {
-    let request = ListGrantsRequest {
-        key_id: key_id.into(),
-        grant_id: None,
-        grantee_principal: None,
-        grantee_service_principal: None,
-        page: Page::default(),
-    };
-    let listed = fixture.kms.list_grants(&fixture.caller, &request).expect("lists");
-    listed.grants.iter().map(|grant| grant.grant_id).collect()
+    fixture.grants(key_id).iter().map(|grant| grant.grant_id).collect()
 }
 
 fn retire(fixture: &Fixture, who: &str, key_id: KeyId, grant_id: GrantId) -> Result<(), KmsError> {

@@ -13,28 +13,8 @@ fn region(name: &str) -> Region {
     name.parse().expect("a Region")
 }
 
-/// The same service as somebody in another Region sees it.
-fn abroad(fixture: &Fixture, name: &str) -> Fixture {
-    Fixture {
-        kms: fixture.kms.in_region(&region(name)).expect("served"),
-        clock: fixture.clock.clone(),
-        caller: fixture.caller.clone(),
-        dir: None,
-    }
-}
-
 fn multi_region() -> CreateKeyRequest {
     CreateKeyRequest { multi_region: true, ..Default::default() }
-}
-
-fn replicate(fixture: &Fixture, key_id: KeyId, to: &str) -> Result<KeyMetadata, KmsError> {
-    let request = ReplicateKeyRequest::new(key_id, region(to));
-    Ok(fixture.kms.replicate_key(&fixture.caller, &request)?.replica_key_metadata)
-}
-
-fn promote(fixture: &Fixture, key_id: KeyId, to: &str) -> Result<(), KmsError> {
-    let request = UpdatePrimaryRegionRequest { key_id: key_id.into(), primary_region: region(to) };
-    fixture.kms.update_primary_region(&fixture.caller, &request).map(drop)
 }
 
 /// The Regions of a key's family as it tells itself: its own part, the primary, and the replicas.
@@ -54,11 +34,11 @@ fn unsupported(result: Result<impl std::fmt::Debug, KmsError>) {
 #[test]
 fn what_is_encrypted_in_one_region_opens_in_another() {
     for fixture in Fixture::on_every_store() {
-        let key_id = fixture.create_with(multi_region());
-        let made = replicate(&fixture, key_id, "eu-west-1").expect("replicates");
+        let key_id = fixture.create_multi_region();
+        let made = fixture.replicate(key_id, "eu-west-1").expect("replicates");
         assert_eq!((made.key_id, made.key_state), (key_id, KeyState::Enabled));
         assert_eq!(made.arn.as_str(), format!("arn:aws:kms:eu-west-1:000000000000:key/{key_id}"));
-        let there = abroad(&fixture, "eu-west-1");
+        let there = fixture.in_region("eu-west-1");
         for (from, to) in [(&fixture, &there), (&there, &fixture)] {
             let blob = from.encrypt(key_id, b"text").expect("encrypts");
             assert_eq!(to.decrypt(&blob), Ok(b"text".to_vec()));
@@ -73,7 +53,7 @@ fn what_is_encrypted_in_one_region_opens_in_another() {
             let other = arn.realm().expect("an ARN").region.to_string();
             assert_eq!(to.encrypt(arn, b"x"), Err(KmsError::NotFound(format!("Invalid arn {other}"))));
         }
-        let third = abroad(&fixture, "us-east-2");
+        let third = fixture.in_region("us-east-2");
         let blob = fixture.encrypt(key_id, b"text").expect("encrypts");
         assert!(third.decrypt(&blob).is_err(), "there is no replica");
     }
@@ -82,11 +62,11 @@ fn what_is_encrypted_in_one_region_opens_in_another() {
 #[test]
 fn every_kind_of_key_is_replicated() {
     let fixture = Fixture::in_memory();
-    let there = abroad(&fixture, "eu-west-1");
+    let there = fixture.in_region("eu-west-1");
     for (spec, usage) in small_kinds() {
         let request = CreateKeyRequest { multi_region: true, ..create_request(spec, usage) };
         let key_id = fixture.create_with(request);
-        replicate(&fixture, key_id, "eu-west-1").expect("replicates");
+        fixture.replicate(key_id, "eu-west-1").expect("replicates");
         exercise(&there, key_id).expect("what it is for");
         let public = |one: &Fixture| {
             one.kms
@@ -101,26 +81,26 @@ fn every_kind_of_key_is_replicated() {
 #[test]
 fn related_keys_tell_of_each_other_and_only_once() {
     let fixture = Fixture::on_disk();
-    let key_id = fixture.create_with(multi_region());
+    let key_id = fixture.create_multi_region();
     assert_eq!(family(&fixture, key_id), (MultiRegionKeyType::Primary, "local-1".into(), vec![]));
-    replicate(&fixture, key_id, "us-west-2").expect("replicates");
-    replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-    let (us, eu) = (abroad(&fixture, "us-west-2"), abroad(&fixture, "eu-west-1"));
+    fixture.replicate(key_id, "us-west-2").expect("replicates");
+    fixture.replicate(key_id, "eu-west-1").expect("replicates");
+    let (us, eu) = (fixture.in_region("us-west-2"), fixture.in_region("eu-west-1"));
     let replicas = vec!["eu-west-1".to_owned(), "us-west-2".to_owned()];
     assert_eq!(family(&fixture, key_id), (MultiRegionKeyType::Primary, "local-1".into(), replicas.clone()));
     for there in [&us, &eu] {
         assert_eq!(family(there, key_id), (MultiRegionKeyType::Replica, "local-1".into(), replicas.clone()));
-        unsupported(replicate(there, key_id, "ap-south-1"));
+        unsupported(there.replicate(key_id, "ap-south-1"));
         unsupported(there.rotate(key_id));
         unsupported(there.enable_rotation(key_id, None));
     }
     for again in ["us-west-2", "local-1"] {
-        let refused = replicate(&fixture, key_id, again).expect_err("is there");
+        let refused = fixture.replicate(key_id, again).expect_err("is there");
         assert!(matches!(refused, KmsError::AlreadyExists(_)), "{refused}");
     }
     let single = fixture.create();
-    unsupported(replicate(&fixture, single, "eu-west-1"));
-    unsupported(promote(&fixture, single, "eu-west-1"));
+    unsupported(fixture.replicate(single, "eu-west-1"));
+    unsupported(fixture.promote(single, "eu-west-1"));
     assert_eq!(fixture.describe(single).multi_region_configuration, None);
     // Another process sees the same.
     let again = Fixture {
@@ -129,7 +109,7 @@ fn related_keys_tell_of_each_other_and_only_once() {
         caller: fixture.caller.clone(),
         dir: None,
     };
-    assert_eq!(family(&abroad(&again, "eu-west-1"), key_id).2, replicas);
+    assert_eq!(family(&again.in_region("eu-west-1"), key_id).2, replicas);
 }
 
 #[test]
@@ -144,7 +124,7 @@ fn what_is_not_shared_is_apart() {
         };
         let made = fixture.kms.replicate_key(&fixture.caller, &request).expect("replicates");
         assert_eq!(made.replica_tags, request.tags);
-        let there = abroad(&fixture, "eu-west-1");
+        let there = fixture.in_region("eu-west-1");
         assert_eq!(fixture.describe(key_id).description, "home");
         assert_eq!(there.describe(key_id).description, "abroad");
         there.disable(key_id).expect("disables");
@@ -160,17 +140,7 @@ fn what_is_not_shared_is_apart() {
         let eve = "arn:aws:iam::444455556666:user/eve";
         let grant = CreateGrantRequest::new(key_id, eve, [GrantOperation::Decrypt]);
         there.kms.create_grant(&there.caller, &grant).expect("grants");
-        let grants = |one: &Fixture| {
-            let request = ListGrantsRequest {
-                key_id: key_id.into(),
-                grant_id: None,
-                grantee_principal: None,
-                grantee_service_principal: None,
-                page: Page::default(),
-            };
-            one.kms.list_grants(&one.caller, &request).expect("lists").grants.len()
-        };
-        assert_eq!((grants(&fixture), grants(&there)), (0, 1));
+        assert_eq!((fixture.grants(key_id).len(), there.grants(key_id).len()), (0, 1));
         let listed = |one: &Fixture| {
             let keys = one.kms.list_keys(&one.caller, &ListKeysRequest::default()).expect("lists").keys;
             keys.into_iter().map(|key| key.key_arn.to_string()).collect::<Vec<_>>()
@@ -183,9 +153,9 @@ fn what_is_not_shared_is_apart() {
 #[test]
 fn a_rotation_of_the_primary_is_one_of_all() {
     for fixture in Fixture::on_every_store() {
-        let key_id = fixture.create_with(multi_region());
-        replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-        let there = abroad(&fixture, "eu-west-1");
+        let key_id = fixture.create_multi_region();
+        fixture.replicate(key_id, "eu-west-1").expect("replicates");
+        let there = fixture.in_region("eu-west-1");
         let before = there.encrypt(key_id, b"before").expect("encrypts");
         fixture.rotate(key_id).expect("rotates");
         assert_eq!(
@@ -206,17 +176,17 @@ fn a_rotation_of_the_primary_is_one_of_all() {
         assert_eq!(fixture.decrypt(&after), Ok(b"after".to_vec()));
         assert_eq!(fixture.materials(key_id).len(), 3);
         // A replica made now has all that came before.
-        replicate(&fixture, key_id, "us-east-2").expect("replicates");
-        assert_eq!(abroad(&fixture, "us-east-2").decrypt(&before), Ok(b"before".to_vec()));
+        fixture.replicate(key_id, "us-east-2").expect("replicates");
+        assert_eq!(fixture.in_region("us-east-2").decrypt(&before), Ok(b"before".to_vec()));
     }
 }
 
 #[test]
 fn a_primary_waits_for_its_last_replica() {
     for fixture in Fixture::on_every_store() {
-        let key_id = fixture.create_with(multi_region());
-        replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-        let there = abroad(&fixture, "eu-west-1");
+        let key_id = fixture.create_multi_region();
+        fixture.replicate(key_id, "eu-west-1").expect("replicates");
+        let there = fixture.in_region("eu-west-1");
         let request = ScheduleKeyDeletionRequest { key_id: key_id.into(), pending_window_in_days: Some(8) };
         let answer = fixture.kms.schedule_key_deletion(&fixture.caller, &request).expect("schedules");
         assert_eq!((answer.key_state, answer.deletion_date), (KeyState::PendingReplicaDeletion, None));
@@ -224,7 +194,7 @@ fn a_primary_waits_for_its_last_replica() {
         assert_eq!(waiting.pending_deletion_window_in_days, Some(8));
         assert_eq!((waiting.key_state, waiting.deletion_date), (KeyState::PendingReplicaDeletion, None));
         assert!(matches!(fixture.encrypt(key_id, b"x"), Err(KmsError::KmsInvalidState(_))));
-        assert!(matches!(replicate(&fixture, key_id, "us-east-2"), Err(KmsError::KmsInvalidState(_))));
+        assert!(matches!(fixture.replicate(key_id, "us-east-2"), Err(KmsError::KmsInvalidState(_))));
         assert!(there.encrypt(key_id, b"x").is_ok(), "the replica is in use");
         fixture.clock.advance_days(100);
         assert_eq!(fixture.state(key_id), KeyState::PendingReplicaDeletion);
@@ -250,39 +220,39 @@ fn a_primary_waits_for_its_last_replica() {
 #[test]
 fn a_deletion_that_waits_for_replicas_can_be_cancelled() {
     let fixture = Fixture::in_memory();
-    let key_id = fixture.create_with(multi_region());
-    replicate(&fixture, key_id, "eu-west-1").expect("replicates");
+    let key_id = fixture.create_multi_region();
+    fixture.replicate(key_id, "eu-west-1").expect("replicates");
     fixture.schedule_deletion(key_id, 7).expect("schedules");
     fixture.cancel_deletion(key_id).expect("cancels");
     assert_eq!(fixture.state(key_id), KeyState::Disabled);
     fixture.enable(key_id).expect("enables");
     // The replica goes, and its Region can have another one.
-    let there = abroad(&fixture, "eu-west-1");
+    let there = fixture.in_region("eu-west-1");
     let blob = there.encrypt(key_id, b"x").expect("encrypts");
     there.schedule_deletion(key_id, 7).expect("schedules");
-    assert!(matches!(replicate(&fixture, key_id, "eu-west-1"), Err(KmsError::AlreadyExists(_))));
+    assert!(matches!(fixture.replicate(key_id, "eu-west-1"), Err(KmsError::AlreadyExists(_))));
     fixture.clock.advance_days(7);
-    replicate(&fixture, key_id, "eu-west-1").expect("makes room for itself");
+    fixture.replicate(key_id, "eu-west-1").expect("makes room for itself");
     assert_eq!(there.decrypt(&blob), Ok(b"x".to_vec()));
 }
 
 #[test]
 fn the_primary_moves() {
     for fixture in Fixture::on_every_store() {
-        let key_id = fixture.create_with(multi_region());
-        replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-        replicate(&fixture, key_id, "us-east-2").expect("replicates");
-        let (eu, us) = (abroad(&fixture, "eu-west-1"), abroad(&fixture, "us-east-2"));
+        let key_id = fixture.create_multi_region();
+        fixture.replicate(key_id, "eu-west-1").expect("replicates");
+        fixture.replicate(key_id, "us-east-2").expect("replicates");
+        let (eu, us) = (fixture.in_region("eu-west-1"), fixture.in_region("us-east-2"));
         fixture.enable_rotation(key_id, Some(90)).expect("enables");
-        unsupported(promote(&fixture, key_id, "local-1"));
-        unsupported(promote(&eu, key_id, "us-east-2"));
-        let refused = promote(&fixture, key_id, "ap-south-1").expect_err("no replica");
-        assert_eq!(refused, KmsError::key_not_found(abroad(&fixture, "ap-south-1").arn(key_id)));
+        unsupported(fixture.promote(key_id, "local-1"));
+        unsupported(eu.promote(key_id, "us-east-2"));
+        let refused = fixture.promote(key_id, "ap-south-1").expect_err("no replica");
+        assert_eq!(refused, KmsError::key_not_found(fixture.in_region("ap-south-1").arn(key_id)));
         eu.disable(key_id).expect("disables");
-        assert!(matches!(promote(&fixture, key_id, "eu-west-1"), Err(KmsError::Disabled(_))));
+        assert!(matches!(fixture.promote(key_id, "eu-west-1"), Err(KmsError::Disabled(_))));
         eu.enable(key_id).expect("enables");
         let blob = fixture.encrypt(key_id, b"x").expect("encrypts");
-        promote(&fixture, key_id, "eu-west-1").expect("moves");
+        fixture.promote(key_id, "eu-west-1").expect("moves");
         let replicas = vec!["local-1".to_owned(), "us-east-2".to_owned()];
         assert_eq!(family(&eu, key_id), (MultiRegionKeyType::Primary, "eu-west-1".into(), replicas.clone()));
         for one in [&fixture, &us] {
@@ -300,7 +270,7 @@ fn the_primary_moves() {
             assert_eq!(one.decrypt(&blob), Ok(b"x".to_vec()));
         }
         eu.rotate(key_id).expect("rotates");
-        promote(&eu, key_id, "local-1").expect("moves back");
+        eu.promote(key_id, "local-1").expect("moves back");
         assert_eq!(fixture.materials(key_id).len(), 3);
         assert_eq!(family(&fixture, key_id).0, MultiRegionKeyType::Primary);
     }
@@ -322,12 +292,12 @@ fn imported_material_is_brought_to_each_region() {
     for fixture in Fixture::on_every_store() {
         let external = CreateKeyRequest { origin: Some(Origin::External), ..multi_region() };
         let key_id = fixture.create_with(external);
-        let refused = replicate(&fixture, key_id, "eu-west-1").expect_err("without material");
+        let refused = fixture.replicate(key_id, "eu-west-1").expect_err("without material");
         assert!(matches!(refused, KmsError::KmsInvalidState(_)));
         fixture.import(key_id, [1; 32], |_| {}).expect("imports");
-        let made = replicate(&fixture, key_id, "eu-west-1").expect("replicates");
+        let made = fixture.replicate(key_id, "eu-west-1").expect("replicates");
         assert_eq!(made.key_state, KeyState::PendingImport);
-        let there = abroad(&fixture, "eu-west-1");
+        let there = fixture.in_region("eu-west-1");
         let wrong = there.import(key_id, [2; 32], |_| {}).expect_err("other material");
         assert!(matches!(wrong, KmsError::IncorrectKeyMaterial(_)));
         unsupported(bring(&there, key_id, 1, ImportType::NewKeyMaterial));
@@ -371,8 +341,8 @@ fn material_that_waits_goes_from_all_regions_with_the_primary() {
     let fixture = Fixture::on_disk();
     let key_id = fixture.create_with(CreateKeyRequest { origin: Some(Origin::External), ..multi_region() });
     fixture.import(key_id, [1; 32], |_| {}).expect("imports");
-    replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-    let there = abroad(&fixture, "eu-west-1");
+    fixture.replicate(key_id, "eu-west-1").expect("replicates");
+    let there = fixture.in_region("eu-west-1");
     there.import(key_id, [1; 32], |_| {}).expect("imports");
     let waiting = bring(&fixture, key_id, 2, ImportType::NewKeyMaterial).expect("imports");
     bring(&there, key_id, 2, ImportType::ExistingKeyMaterial).expect("imports");
@@ -388,7 +358,7 @@ fn material_that_waits_goes_from_all_regions_with_the_primary() {
 #[test]
 fn regions_are_refused_by_policies() {
     let fixture = Fixture::in_memory();
-    let key_id = fixture.create_with(multi_region());
+    let key_id = fixture.create_multi_region();
     let as_user = |statement: &str| {
         let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
         let policies = vec![IdentityPolicy::parse(&text).expect("a policy")];
@@ -411,7 +381,7 @@ fn regions_are_refused_by_policies() {
     let primaries_only = r#"{"Effect": "Allow", "Action": "kms:*", "Resource": "*"},
         {"Effect": "Deny", "Action": "kms:Encrypt", "Resource": "*",
          "Condition": {"StringEquals": {"kms:MultiRegionKeyType": "REPLICA"}, "Bool": {"kms:MultiRegion": "true"}}}"#;
-    let there = abroad(&fixture, "eu-west-1");
+    let there = fixture.in_region("eu-west-1");
     let request = EncryptRequest::new(key_id, Plaintext::copy_of(b"x"), context());
     assert!(fixture.kms.encrypt(&as_user(primaries_only), &request).is_ok());
     assert!(matches!(there.kms.encrypt(&as_user(primaries_only), &request), Err(KmsError::AccessDenied(_))));
@@ -435,8 +405,8 @@ fn the_same_bytes_have_the_same_material_id_in_every_region() {
     let fixture = Fixture::in_memory();
     let key_id = fixture.create_with(CreateKeyRequest { origin: Some(Origin::External), ..multi_region() });
     let one = fixture.import(key_id, [9; 32], |_| {}).expect("imports");
-    replicate(&fixture, key_id, "eu-west-1").expect("replicates");
-    let there = abroad(&fixture, "eu-west-1");
+    fixture.replicate(key_id, "eu-west-1").expect("replicates");
+    let there = fixture.in_region("eu-west-1");
     let parameters = there.parameters(key_id).expect("gets");
     let bytes = Plaintext::copy_of(&[9; 32]);
     let wrapped = wrap_material(&parameters, &bytes, WrappingAlgorithm::RsaesOaepSha256).expect("wraps");

@@ -219,14 +219,7 @@ fn own_alias(key_id: KeyId) -> AliasName {
 
 /// The grant that every key of the table was given.
 fn own_grant(fixture: &Fixture, key_id: KeyId) -> GrantId {
-    let request = ListGrantsRequest {
-        key_id: key_id.into(),
-        grant_id: None,
-        grantee_principal: None,
-        grantee_service_principal: None,
-        page: Page::default(),
-    };
-    fixture.kms.list_grants(&fixture.caller, &request).expect("lists").grants[0].grant_id
+    fixture.grants(key_id)[0].grant_id
 }
 
 type Row = (&'static str, Kind, Operation, [End; 8]);

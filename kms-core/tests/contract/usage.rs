@@ -127,16 +127,11 @@ fn an_alias_is_refused_and_a_deleted_key_has_no_use() {
 #[test]
 fn each_region_has_a_last_use_of_its_own() {
     let fixture = Fixture::on_disk();
-    let key_id = fixture.create_with(CreateKeyRequest { multi_region: true, ..Default::default() });
-    let region: Region = "eu-west-1".parse().expect("a Region");
-    fixture
-        .kms
-        .replicate_key(&fixture.caller, &ReplicateKeyRequest::new(key_id, region.clone()))
-        .expect("replicates");
-    let there = fixture.kms.in_region(&region).expect("served");
-    let request = EncryptRequest::new(key_id, Plaintext::copy_of(b"x"), context());
-    there.encrypt(&fixture.caller, &request).expect("encrypts");
+    let key_id = fixture.create_multi_region();
+    fixture.replicate(key_id, "eu-west-1").expect("replicates");
+    let there = fixture.in_region("eu-west-1");
+    there.encrypt(key_id, b"x").expect("encrypts");
     fixture.kms.run_due().expect("runs");
     assert_eq!(last_use_of(&fixture.kms, key_id), None);
-    assert!(last_use_of(&there, key_id).is_some());
+    assert!(last_use_of(&there.kms, key_id).is_some());
 }

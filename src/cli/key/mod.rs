@@ -132,8 +132,7 @@ struct Kms {
 pub(super) fn run(args: &KeyArgs) -> Result<()> {
     let mut service = args.keystore.open()?;
     if let Some(region) = &args.region {
-        let region =
-            region.parse().map_err(|error: KmsError| CliError::BadArgument(error.message().to_owned()))?;
+        let region = region.parse().map_err(CliError::bad_argument)?;
         service = Arc::new(service.in_region(&region).map_err(refused("Region"))?);
     }
     let caller = keystore::user_caller(&service);

@@ -8,7 +8,7 @@ use kms_core::model::{
 use serde_json::{Value, json};
 
 use super::keys::metadata;
-use super::{Kms, key_ref, parse, refused, values};
+use super::{Kms, key_ref, parse, refused, tags, values};
 
 /// Make a replica of a multi-Region key in another Region
 #[derive(Debug, clap::Args)]
@@ -56,11 +56,10 @@ pub(super) fn replicate_key(kms: &Kms, args: &ReplicateKey) -> Result<Value> {
         ..ReplicateKeyRequest::new(key_ref(OPERATION, &args.key_id)?, region)
     };
     let made = kms.service.replicate_key(&kms.caller, &request).map_err(refused(OPERATION))?;
-    let tags = made.replica_tags.iter().map(|tag| json!({ "TagKey": tag.key, "TagValue": tag.value }));
     Ok(json!({
         "ReplicaKeyMetadata": metadata(&made.replica_key_metadata),
         "ReplicaPolicy": made.replica_policy,
-        "ReplicaTags": tags.collect::<Vec<_>>(),
+        "ReplicaTags": made.replica_tags.iter().map(tags::shape).collect::<Vec<_>>(),
     }))
 }
 

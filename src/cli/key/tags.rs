@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use kms_core::client::KeyService;
-use kms_core::model::{ListResourceTagsRequest, TagResourceRequest, UntagResourceRequest};
+use kms_core::model::{ListResourceTagsRequest, Tag, TagResourceRequest, UntagResourceRequest};
 use serde_json::{Value, json};
 
 use super::{Kms, PageArgs, key_ref, pages, refused, values};
@@ -61,7 +61,12 @@ pub(super) fn list_resource_tags(kms: &Kms, args: &ListResourceTags) -> Result<V
     pages(&args.page, "Tags", |page| {
         let request = ListResourceTagsRequest { key_id: key_id.clone(), page };
         let listed = kms.service.list_resource_tags(&kms.caller, &request).map_err(refused(OPERATION))?;
-        let tags = listed.tags.iter().map(|tag| json!({ "TagKey": tag.key, "TagValue": tag.value }));
+        let tags = listed.tags.iter().map(shape);
         Ok((tags.collect(), listed.next_marker))
     })
+}
+
+/// The AWS shape `Tag`.
+pub(super) fn shape(tag: &Tag) -> Value {
+    json!({ "TagKey": tag.key, "TagValue": tag.value })
 }

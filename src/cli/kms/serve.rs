@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kms_core::KmsError;
 use kms_core::model::Region;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -52,10 +51,8 @@ pub(super) fn tls_source(cert: Option<&PathBuf>, key: Option<&PathBuf>) -> Resul
 pub(super) fn run(args: &ServeArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
     let tls = tls_source(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let refused = |error: KmsError| CliError::BadArgument(error.message().to_owned());
-    let regions: Result<Vec<Region>, _> =
-        args.regions.iter().map(|one| one.parse().map_err(refused)).collect();
-    let regions = regions?;
+    let regions: Result<Vec<Region>, _> = args.regions.iter().map(|one| one.parse()).collect();
+    let regions = regions.map_err(CliError::bad_argument)?;
     let service = keystore.open_for(&regions)?;
     telemetry::start("info");
     let region = service.realm().region.to_string();

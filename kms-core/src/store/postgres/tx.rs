@@ -9,7 +9,7 @@ use postgres::{Error, Row};
 use super::backend;
 use super::connect::Connection;
 use crate::model::{AliasName, GrantId, KeyId, KeyLastUsage, MaterialId, Timestamp};
-use crate::store::sql::{parse_key_id, sql_limit};
+use crate::store::sql::{parse_key_id, parse_locality, select_key_regions, sql_limit};
 use crate::store::{
     AliasRecord, GrantFilter, GrantRecord, KeyRecord, Locality, ReadTx, RecordCodec, StoreError, WriteTx,
 };
@@ -241,19 +241,11 @@ impl ReadTx for PostgresTx<'_, '_> {
     }
 
     fn localities(&self) -> Result<Vec<Locality>, StoreError> {
-        // Jumps from one Region to the next in the primary key, however many keys there are.
-        let sql = "WITH RECURSIVE found (region) AS (
-                       SELECT min(region) FROM kms_key
-                       UNION ALL
-                       SELECT (SELECT min(region) FROM kms_key WHERE region > found.region)
-                       FROM found WHERE found.region IS NOT NULL
-                   ) SELECT region FROM found WHERE region IS NOT NULL
-                   UNION SELECT region COLLATE \"C\" FROM custom_key_store ORDER BY 1";
-        let parse = |row: &Row| {
-            let text: String = row.get(0);
-            Locality::from_column(&text).ok_or(StoreError::Corrupt { what: format!("Region {text:?}") })
-        };
-        self.rows(sql, &[])?.iter().map(parse).collect()
+        let sql = concat!(
+            select_key_regions!(),
+            "UNION SELECT region COLLATE \"C\" FROM custom_key_store ORDER BY 1"
+        );
+        self.rows(sql, &[])?.iter().map(|row| parse_locality(row.get(0))).collect()
     }
 }
 

@@ -82,11 +82,13 @@ pub(super) const ALL: &[Operation] = &[
         run: |service, caller, input| {
             let request = ListResourceTagsRequest { key_id: input.get("KeyId")?, page: input.page()? };
             let listed = service.list_resource_tags(caller, &request)?;
-            let tags = listed
-                .tags
-                .iter()
-                .map(|tag| Answer::new().text("TagKey", &tag.key).text("TagValue", &tag.value));
+            let tags = listed.tags.iter().map(tag);
             Ok(Answer::new().objects("Tags", tags).next_page(listed.next_marker.as_ref()))
         },
     },
 ];
+
+/// The shape `Tag`.
+pub(super) fn tag(tag: &Tag) -> Answer {
+    Answer::new().text("TagKey", &tag.key).text("TagValue", &tag.value)
+}

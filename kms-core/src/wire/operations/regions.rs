@@ -1,6 +1,7 @@
 //! Multi-Region keys.
 
 use super::keys::{DESCRIPTION, metadata};
+use super::policies::tag;
 use super::*;
 
 /// Two or three words and a number, with hyphens between them.
@@ -42,12 +43,14 @@ pub(super) const ALL: &[Operation] = &[
                 tags: input.get("Tags")?,
             };
             let made = service.replicate_key(caller, &request)?;
-            let tags = made.replica_tags.iter();
-            let tags = tags.map(|tag| Answer::new().text("TagKey", &tag.key).text("TagValue", &tag.value));
             let answer = Answer::new()
                 .object("ReplicaKeyMetadata", metadata(&made.replica_key_metadata))
                 .text("ReplicaPolicy", &made.replica_policy);
-            Ok(if made.replica_tags.is_empty() { answer } else { answer.objects("ReplicaTags", tags) })
+            Ok(if made.replica_tags.is_empty() {
+                answer
+            } else {
+                answer.objects("ReplicaTags", made.replica_tags.iter().map(tag))
+            })
         },
     },
     Operation {
